@@ -1,0 +1,1 @@
+"""Choosing precision for a device, applying it and proving it."""

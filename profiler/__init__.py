@@ -1,0 +1,1 @@
+"""What the device says: deploy, measure there, and judge."""

@@ -1,0 +1,1137 @@
+"""Edgewright's hands on a device: the one file that is pushed there.
+
+Standard library only (workers add NumPy and one inference runtime), Python 3.7 or newer, Linux.
+Every command prints one JSON document; one that fails on purpose prints {"error": {kind, message}}
+and exits with 3.
+
+    facts                   what the device is, and which runtimes it has
+    hash PATH...            SHA-256 of files; null where there is none
+    adopt SHA PART FINAL    renames PART to FINAL if its SHA-256 is right, else deletes it
+    start DIR               starts the measurement described by DIR/job.json, detached
+    poll DIR [--since N]    its state and its progress from line N on
+    stop DIR                ends it and every process it started
+    run DIR                 the measurement itself, in the foreground (what `start` starts)
+    worker                  one model in one process (what `run` starts); JSON lines on both pipes
+
+What is timed: `invoke()` alone, between two reads of `time.perf_counter_ns`. For ONNX Runtime that
+is `InferenceSession.run`, which also allocates the output arrays; for TFLite runtimes it is
+`Interpreter.invoke`, with the inputs already copied in and the outputs not yet copied out.
+
+Files of one measurement, BASE/runs/RUN_ID: job.json (pushed), pid, progress.jsonl, outputs-N.npz,
+worker-N.stderr, conductor.stderr, result.json (written whole, last). BASE/lock is held by whichever
+measurement runs, so that two never overlap on one device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import errno
+import faulthandler
+import fcntl
+import gc
+import glob
+import hashlib
+import importlib
+import importlib.util
+import json
+import math
+import os
+import platform
+import re
+import resource
+import select
+import shutil
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
+
+Json = Dict[str, Any]
+
+PROC = "/proc"
+SYS = "/sys"
+
+#: Names of Linux -> names of Edgewright; what is not here has the same name in both.
+FEATURE_NAMES = {"fphp": "fp16", "asimdhp": "fp16", "asimddp": "dotprod"}
+FEATURES = frozenset(
+    "neon asimd fp16 dotprod i8mm bf16 sve sve2 sme sse4_1 avx avx2 fma f16c avx512f avx512_vnni "
+    "avx_vnni avx512_fp16 amx_int8".split()
+)
+
+#: "CPU part" of /proc/cpuinfo for implementer 0x41 (Arm); from arch/arm64/include/asm/cputype.h.
+ARM_PARTS = {
+    0xC07: "Cortex-A7",
+    0xC0F: "Cortex-A15",
+    0xD03: "Cortex-A53",
+    0xD04: "Cortex-A35",
+    0xD05: "Cortex-A55",
+    0xD07: "Cortex-A57",
+    0xD08: "Cortex-A72",
+    0xD09: "Cortex-A73",
+    0xD0A: "Cortex-A75",
+    0xD0B: "Cortex-A76",
+    0xD0C: "Neoverse-N1",
+    0xD0D: "Cortex-A77",
+    0xD40: "Neoverse-V1",
+    0xD41: "Cortex-A78",
+    0xD44: "Cortex-X1",
+    0xD46: "Cortex-A510",
+    0xD47: "Cortex-A710",
+    0xD48: "Cortex-X2",
+    0xD49: "Neoverse-N2",
+    0xD4D: "Cortex-A715",
+    0xD4E: "Cortex-X3",
+    0xD4F: "Neoverse-V2",
+    0xD80: "Cortex-A520",
+    0xD81: "Cortex-A720",
+    0xD82: "Cortex-X4",
+}
+
+#: Runtime -> (module that is imported, distributions that may carry it).
+RUNTIMES = {
+    "onnxruntime": ("onnxruntime", ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu")),
+    "ai_edge_litert": ("ai_edge_litert", ("ai-edge-litert",)),
+    "tflite_runtime": ("tflite_runtime", ("tflite-runtime",)),
+}
+
+#: Kept free for saying that the disk is full.
+RESERVE_BYTES = 65536
+STDERR_LINES = 20
+#: A model in memory is taken to need this many times its file: weights, their packed copy, the rest.
+RESIDENT_FACTOR = 3
+#: Conditions during the measurement are read at block boundaries, this far apart.
+CONDITIONS_EVERY_S = 1.0
+BLOCK_S = 1.0
+
+
+class Refusal(Exception):
+    """Something that the host is told in so many words."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+# --- Reading the device ---------------------------------------------------------------------------
+
+
+def read_text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as handle:
+        return handle.read().replace("\0", "").strip()
+
+
+def why(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return "%s: %s" % (error.filename, error.strerror) if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def fill(document: Json, readers: Dict[str, Callable[[], Any]]) -> Json:
+    """Calls each reader; what can't be read is null, with the reason under `missing`."""
+    missing = {}
+    for name, reader in readers.items():
+        try:
+            document[name] = reader()
+        except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
+            document[name] = None
+            missing[name] = why(error)
+    document["missing"] = missing
+    return document
+
+
+def cpuinfo() -> List[Dict[str, str]]:
+    """/proc/cpuinfo, one dictionary for each of its paragraphs."""
+    return [
+        dict(
+            (key.strip(), value.strip())
+            for key, _, value in (line.partition(":") for line in paragraph.splitlines())
+        )
+        for paragraph in read_text(PROC + "/cpuinfo").split("\n\n")
+    ]
+
+
+def cpu_features() -> List[str]:
+    """What every core can do, by Edgewright's names."""
+    common = None  # type: Optional[frozenset[str]]
+    for core in cpuinfo():
+        words = core.get("Features") or core.get("flags")
+        if words is not None:
+            names = frozenset(FEATURE_NAMES.get(word, word) for word in words.split()) & FEATURES
+            common = names if common is None else common & names
+    if common is None:
+        raise ValueError("/proc/cpuinfo lists no features")
+    return sorted(common)
+
+
+def cpu_name() -> str:
+    names = []
+    for core in cpuinfo():
+        if core.get("CPU implementer") == "0x41" and "CPU part" in core:
+            part = int(core["CPU part"], 16)
+            names.append(ARM_PARTS.get(part, "Arm part 0x%03x" % part))
+        elif "processor" in core and "model name" in core:
+            names.append(core["model name"])
+    if not names:
+        raise ValueError("/proc/cpuinfo names no processor")
+    return " + ".join("%dx %s" % (names.count(n), n) for n in sorted(set(names), key=names.index))
+
+
+def device_model() -> str:
+    try:
+        return read_text(PROC + "/device-tree/model")
+    except OSError:
+        vendor = read_text(SYS + "/class/dmi/id/sys_vendor")
+        return (vendor + " " + read_text(SYS + "/class/dmi/id/product_name")).strip()
+
+
+def architecture() -> str:
+    """That of this Python: a 64-bit kernel may carry a 32-bit system."""
+    machine = platform.machine()
+    if struct.calcsize("P") == 4 and machine in ("aarch64", "armv8l"):
+        return "armv7l"
+    return {"arm64": "aarch64", "amd64": "x86_64"}.get(machine, machine)
+
+
+def os_name() -> str:
+    found = re.search(r'^PRETTY_NAME="?([^"\n]*)', read_text("/etc/os-release"), re.MULTILINE)
+    if found is None:
+        raise ValueError("/etc/os-release has no PRETTY_NAME")
+    return found.group(1)
+
+
+def memory_bytes(key: str) -> int:
+    found = re.search(r"^%s:\s+(\d+) kB" % key, read_text(PROC + "/meminfo"), re.MULTILINE)
+    if found is None:
+        raise ValueError("/proc/meminfo has no " + key)
+    return int(found.group(1)) * 1024
+
+
+def is_emulated() -> bool:
+    """Whether another kind of CPU plays this one. A hypervisor alone is not emulation.
+
+    qemu-user hides itself from a process that looks at itself, but not from its child; older ones
+    also show the /proc/cpuinfo of the machine underneath.
+    """
+    first = cpuinfo()[0]
+    on_arm = architecture() in ("aarch64", "armv7l")
+    if on_arm and "vendor_id" in first:
+        return True
+    if first.get("model name", "").startswith("QEMU TCG"):
+        return True
+    receiver, sender = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(OSError):
+            os.write(sender, os.readlink("/proc/%d/exe" % parent).encode())
+        os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver) as pipe:
+        name = os.path.basename(pipe.read())
+    os.waitpid(child, 0)
+    return name.startswith("qemu")
+
+
+def distribution_version(module: str, distributions: Sequence[str]) -> Optional[str]:
+    """The version of an installed module, which is not imported; None where there is none."""
+    if importlib.util.find_spec(module) is None:
+        return None
+    try:
+        metadata = importlib.import_module("importlib.metadata")
+    except ImportError:
+        return "unknown"
+    for name in distributions:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return str(metadata.version(name))
+    return "unknown"
+
+
+def facts() -> Json:
+    """What the device is."""
+    runtimes = {}
+    for name, (module, distributions) in RUNTIMES.items():
+        version = distribution_version(module, distributions)
+        if version is not None:
+            runtimes[name] = version
+    document = {
+        "hostname": platform.node(),
+        "architecture": architecture(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "numpy": distribution_version("numpy", ("numpy",)),
+        "runtimes": runtimes,
+    }  # type: Json
+    return fill(
+        document,
+        {
+            "model": device_model,
+            "os": os_name,
+            "cpu": cpu_name,
+            "cores": os.cpu_count,
+            "features": cpu_features,
+            "ram_bytes": lambda: memory_bytes("MemTotal"),
+            "emulated": is_emulated,
+        },
+    )
+
+
+def temperature_c() -> float:
+    """The hottest zone that names the CPU or the chip; of all zones where none does."""
+    cpu, others = [], []
+    for zone in glob.glob(SYS + "/class/thermal/thermal_zone*"):
+        try:
+            kind, millidegrees = read_text(zone + "/type").lower(), int(read_text(zone + "/temp"))
+        except (OSError, ValueError):
+            continue
+        is_cpu = any(word in kind for word in ("cpu", "soc", "pkg", "core", "bcm2835"))
+        (cpu if is_cpu else others).append(millidegrees / 1000)
+    if not cpu and not others:
+        raise ValueError("no readable thermal zone in /sys/class/thermal")
+    return max(cpu or others)
+
+
+def read_cores(name: str) -> List[str]:
+    found = []
+    for path in glob.glob(SYS + "/devices/system/cpu/cpu[0-9]*/cpufreq/" + name):
+        with contextlib.suppress(OSError):
+            found.append(read_text(path))
+    if not found:
+        raise ValueError("no readable %s in /sys/devices/system/cpu/cpu*/cpufreq" % name)
+    return found
+
+
+def vcgencmd(*arguments: str) -> str:
+    """Asks the Raspberry Pi's firmware."""
+    program = shutil.which("vcgencmd")
+    if program is None:
+        raise LookupError("no vcgencmd (Raspberry Pi only)")
+    done = subprocess.run(
+        [program] + list(arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+        timeout=5,
+    )
+    if done.returncode != 0:
+        raise LookupError("vcgencmd: " + done.stdout.strip())
+    return done.stdout.strip().partition("=")[2]
+
+
+def throttling() -> Tuple[bool, str]:
+    """Whether the CPU is held back now, and the flags that say so.
+
+    Raspberry Pi firmware, `get_throttled`: bits 0-3 are now (under-voltage, frequency capped,
+    throttled, soft temperature limit), bits 16-19 the same since boot. Elsewhere: the state of the
+    kernel's CPU cooling devices, which is 0 while they do nothing.
+    """
+    try:
+        flags = int(vcgencmd("get_throttled"), 16)
+        return bool(flags & 0xF), hex(flags)
+    except (LookupError, ValueError, OSError, subprocess.SubprocessError) as error:
+        reason = why(error)
+    states = []
+    for device in sorted(glob.glob(SYS + "/class/thermal/cooling_device*")):
+        with contextlib.suppress(OSError, ValueError):
+            kind = read_text(device + "/type")
+            if "cpu" in kind.lower() or "processor" in kind.lower():
+                states.append((kind, int(read_text(device + "/cur_state"))))
+    if not states:
+        raise LookupError(reason + ", and no CPU cooling device in /sys/class/thermal")
+    active = ["%s=%d" % pair for pair in states if pair[1] > 0]
+    return bool(active), " ".join(active)
+
+
+def conditions(taken: str, began: float) -> Json:
+    """The device's state now; the frequency first, since the other readings would disturb it."""
+    document = {"taken": taken, "at_s": round(time.monotonic() - began, 3)}  # type: Json
+    fill(
+        document,
+        {
+            "frequency_hz": lambda: 1000 * max(map(int, read_cores("scaling_cur_freq"))),
+            "governor": lambda: ",".join(sorted(set(read_cores("scaling_governor")))),
+            "temperature_c": temperature_c,
+            "throttled_flags": throttling,
+            "free_memory_bytes": lambda: memory_bytes("MemAvailable"),
+            "load_1min": lambda: float(read_text(PROC + "/loadavg").split()[0]),
+        },
+    )
+    flags = document["throttled_flags"]
+    document["throttled"], document["throttled_flags"] = flags or (None, None)
+    if flags is None:
+        document["missing"]["throttled"] = document["missing"].pop("throttled_flags")
+    return document
+
+
+def oom_kills() -> Optional[int]:
+    """How many processes the kernel's out-of-memory killer has ended since boot, if it says."""
+    try:
+        found = re.search(r"^oom_kill (\d+)", read_text(PROC + "/vmstat"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found.group(1)) if found else None
+
+
+# --- Files and processes --------------------------------------------------------------------------
+
+
+def sha256(path: str) -> Optional[str]:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as handle:
+            for chunk in iter(lambda: handle.read(1 << 20), b""):
+                digest.update(chunk)
+    except FileNotFoundError:
+        return None
+    return digest.hexdigest()
+
+
+def adopt(expected: str, part: str, final: str) -> Json:
+    """Gives a pushed file its name, if it is whole. Doing it twice is fine."""
+    actual = sha256(part)
+    if actual is None:
+        actual = sha256(final)
+    elif actual == expected:
+        os.replace(part, final)
+    else:
+        os.unlink(part)
+    if actual != expected:
+        raise Refusal("integrity", "%s arrived as sha256 %s" % (final, actual or "nothing"))
+    return {"path": final}
+
+
+def write_whole(path: str, text: str) -> None:
+    temporary = path + ".part"
+    try:
+        with open(temporary, "w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def process_stat(pid: int) -> Optional[List[str]]:
+    """Fields of /proc/PID/stat from the state (field 3) on; None where the process is gone."""
+    try:
+        fields = read_text("/proc/%d/stat" % pid).rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields
+
+
+def conductor_pid(directory: str) -> Optional[int]:
+    """The process that measures in this directory, if it still runs."""
+    try:
+        pid, started = map(int, read_text(directory + "/pid").split())
+    except (OSError, ValueError):
+        return None
+    fields = process_stat(pid)
+    # The starting time (field 22) tells it from a later process with the same number.
+    return pid if fields is not None and int(fields[19]) == started else None
+
+
+def group_members(group: int) -> List[int]:
+    """Living processes of a process group (field 5 of /proc/PID/stat)."""
+    members = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            fields = process_stat(int(name))
+            if fields is not None and int(fields[2]) == group:
+                members.append(int(name))
+    return members
+
+
+def state_of(directory: str) -> str:
+    if os.path.exists(directory + "/result.json"):
+        return "finished"
+    if conductor_pid(directory) is not None:
+        return "running"
+    # It may have ended between the two looks.
+    if os.path.exists(directory + "/result.json"):
+        return "finished"
+    if os.path.exists(directory + "/pid"):
+        return "stale"
+    return "queued" if os.path.exists(directory + "/job.json") else "absent"
+
+
+def poll(directory: str, since: int) -> Json:
+    state = state_of(directory)
+    document = {"state": state, "progress": []}  # type: Json
+    with contextlib.suppress(OSError), open(directory + "/progress.jsonl") as handle:
+        lines = handle.read().split("\n")[:-1]
+        document["progress"] = [json.loads(line) for line in lines[since:]]
+        document["next"] = max(since, len(lines))
+    with contextlib.suppress(OSError):
+        began = os.stat(directory + "/pid").st_mtime
+        document["started_s_ago"] = max(0.0, time.time() - began)
+    if state == "stale":
+        document["stderr"] = last_lines(directory + "/conductor.stderr")
+    return document
+
+
+def last_lines(path: str) -> List[str]:
+    try:
+        return read_text(path).splitlines()[-STDERR_LINES:]
+    except OSError:
+        return []
+
+
+def take_lock(directory: str) -> int:
+    """The device-wide lock, as an open file: it goes with the last process that has it.
+
+    Raises:
+        Refusal: another measurement runs.
+    """
+    base = os.path.dirname(os.path.dirname(directory))
+    lock = os.open(base + "/lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.read(lock, 200).decode("utf-8", "replace").strip()
+        os.close(lock)
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        raise Refusal("busy", holder) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, os.path.basename(directory).encode())
+    return lock
+
+
+def start(directory: str) -> Json:
+    """Starts the measurement, or says that it runs or is finished."""
+    state = state_of(directory)
+    if state in ("running", "finished"):
+        return {"state": state, "started": False}
+    try:
+        lock = take_lock(directory)
+    except Refusal as refusal:
+        if refusal.message == os.path.basename(directory):
+            return {"state": "running", "started": False}
+        raise
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(directory + "/pid")
+    with open(directory + "/conductor.stderr", "wb") as stderr:
+        conductor = subprocess.Popen(
+            [sys.executable, os.path.abspath(__file__), "run", directory, "--lock-fd", str(lock)],
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            cwd=directory,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+    while not os.path.exists(directory + "/pid") and conductor.poll() is None:
+        time.sleep(0.02)
+    return {"state": "running", "started": True}
+
+
+def stop(directory: str) -> Json:
+    """Ends the conductor and its workers, which share its process group, and waits for it."""
+    pid = conductor_pid(directory)
+    try:
+        group = pid or int(read_text(directory + "/pid").split()[0])
+    except (OSError, ValueError):
+        return {"stopped": 0}
+    # Workers outlive a conductor that was killed only for a moment, but they carry its group; a
+    # stranger with the conductor's number is recognised by not being that group's leader's child.
+    members = group_members(group) if pid or process_stat(group) is None else []
+    for number, patience_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
+        if not group_members(group) or not members:
+            break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, number)
+        deadline = time.monotonic() + patience_s
+        while group_members(group) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    return {"stopped": len(members)}
+
+
+# --- The worker: one model in one process ---------------------------------------------------------
+
+
+def match(wanted: Sequence[str], offered: Sequence[str]) -> List[int]:
+    """Positions of names among those offered; by order where the names differ."""
+    if all(name in offered for name in wanted):
+        return [offered.index(name) for name in wanted]
+    if len(wanted) == len(offered):
+        return list(range(len(wanted)))
+    raise ValueError("the model has %s, not %s" % (list(offered), list(wanted)))
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU; idle threads sleep, so that other workers are not disturbed."""
+
+    def __init__(self) -> None:
+        import onnxruntime
+
+        self.module = onnxruntime
+        self.version = str(onnxruntime.__version__)
+
+    def load(self, task: Json) -> None:
+        options = self.module.SessionOptions()
+        options.intra_op_num_threads = task["threads"]
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = self.module.InferenceSession(
+            task["path"], options, providers=["CPUExecutionProvider"]
+        )
+        inputs = [value.name for value in self.session.get_inputs()]
+        outputs = [value.name for value in self.session.get_outputs()]
+        self.inputs = [inputs[i] for i in match(task["input_names"], inputs)]
+        self.outputs = [outputs[i] for i in match(task["output_names"], outputs)]
+
+    def provider(self, chatter: str) -> Optional[str]:
+        return str(self.session.get_providers()[0])
+
+    def bind(self, arrays: Sequence[Any]) -> None:
+        self.feed = dict(zip(self.inputs, arrays))
+
+    def invoke(self) -> None:
+        self.results = self.session.run(self.outputs, self.feed)
+
+    def fetch(self) -> List[Any]:
+        return list(self.results)
+
+
+class TfliteInterpreter:
+    """A TFLite interpreter with its default delegate (XNNPACK, where the runtime has it)."""
+
+    def __init__(self, module: str) -> None:
+        self.interpreter_type = importlib.import_module(module + ".interpreter").Interpreter
+        self.version = distribution_version(*RUNTIMES[module]) or "unknown"
+
+    def load(self, task: Json) -> None:
+        self.interpreter = self.interpreter_type(
+            model_path=task["path"], num_threads=task["threads"]
+        )
+        self.interpreter.allocate_tensors()
+        inputs = self.interpreter.get_input_details()
+        outputs = self.interpreter.get_output_details()
+        self.inputs = self.indices(task["input_names"], inputs, "get_input_details")
+        self.outputs = self.indices(task["output_names"], outputs, "get_output_details")
+        self.shapes = {detail["index"]: tuple(detail["shape"]) for detail in inputs}
+
+    def indices(self, wanted: Sequence[str], details: List[Json], method: str) -> List[int]:
+        """Tensors by the names of the signature, where there is one, or by their own."""
+        for key in self.interpreter.get_signature_list():
+            named = getattr(self.interpreter.get_signature_runner(key), method)()
+            if all(name in named for name in wanted):
+                return [named[name]["index"] for name in wanted]
+        return [details[i]["index"] for i in match(wanted, [d["name"] for d in details])]
+
+    def provider(self, chatter: str) -> Optional[str]:
+        return "XNNPACK" if "XNNPACK delegate" in chatter else None
+
+    def bind(self, arrays: Sequence[Any]) -> None:
+        resized = False
+        for index, array in zip(self.inputs, arrays):
+            if array.shape != self.shapes[index]:
+                self.interpreter.resize_tensor_input(index, array.shape)
+                self.shapes[index] = array.shape
+                resized = True
+        if resized:
+            self.interpreter.allocate_tensors()
+        for index, array in zip(self.inputs, arrays):
+            self.interpreter.set_tensor(index, array)
+
+    def invoke(self) -> None:
+        self.interpreter.invoke()
+
+    def fetch(self) -> List[Any]:
+        return [self.interpreter.get_tensor(index) for index in self.outputs]
+
+
+def peak_rss() -> Json:
+    """The most memory this process ever had in RAM, the reference inputs and Python included."""
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB", read_text(PROC + "/self/status"), re.MULTILINE)
+        if found is not None:
+            return {"peak_rss_bytes": int(found.group(1)) * 1024}
+        reason = "/proc/self/status has no VmHWM"
+    except OSError as error:
+        reason = why(error)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if kilobytes > 0:
+        return {"peak_rss_bytes": kilobytes * 1024}
+    return {"peak_rss_bytes": None, "missing": {"peak_rss_bytes": reason + ", and no getrusage"}}
+
+
+class Worker:
+    """Answers the conductor's commands, each a method that takes and returns a JSON object."""
+
+    def __init__(self) -> None:
+        self.engine = None  # type: Any
+        self.samples = []  # type: List[List[Any]]
+        self.position = 0
+
+    def load(self, task: Json) -> Json:
+        import numpy
+
+        with numpy.load(task["inputs_path"], allow_pickle=False) as archive:
+            count = len(archive.files) // max(1, len(task["input_names"]))
+            self.samples = [
+                [archive["i%d_%d" % (s, i)] for i in range(len(task["input_names"]))]
+                for s in range(count)
+            ]
+        began = time.perf_counter()
+        name = task["runtime"]
+        self.engine = OnnxRuntime() if name == "onnxruntime" else TfliteInterpreter(name)
+        imported = time.perf_counter()
+        self.engine.load(task)
+        loaded = time.perf_counter()
+        gc.collect()
+        gc.disable()
+        sys.stderr.flush()
+        return {
+            "import_ms": 1000 * (imported - began),
+            "load_ms": 1000 * (loaded - imported),
+            "version": self.engine.version,
+            "provider": self.engine.provider(read_text(task["stderr_path"])),
+        }
+
+    def infer(self) -> int:
+        """One inference on the next reference input; nanoseconds."""
+        self.engine.bind(self.samples[self.position % len(self.samples)])
+        self.position += 1
+        began = time.perf_counter_ns()
+        self.engine.invoke()
+        return time.perf_counter_ns() - began
+
+    def first(self, task: Json) -> Json:
+        return {"first_inference_ms": self.infer() / 1e6}
+
+    def reference(self, task: Json) -> Json:
+        """Runs every reference input and keeps the outputs for the host."""
+        import numpy
+
+        arrays = {}
+        for s, sample in enumerate(self.samples):
+            self.engine.bind(sample)
+            self.engine.invoke()
+            for o, output in enumerate(self.engine.fetch()):
+                arrays["o%d_%d" % (s, o)] = numpy.array(output)
+        numpy.savez(task["outputs_path"], **arrays)
+        return {}
+
+    def warm_up(self, task: Json) -> Json:
+        spent = []  # type: List[int]
+        while sum(spent) < 1e9 * task["warm_up_max_s"]:
+            if len(spent) >= task["warm_up_queries"] and sum(spent) >= 1e9 * task["warm_up_s"]:
+                break
+            spent.append(self.infer())
+        return {"spent_ns": spent}
+
+    def block(self, task: Json) -> Json:
+        settling = [self.infer() for _ in range(task["settling"])]
+        return dict(
+            peak_rss(), settling_ns=settling, spent_ns=[self.infer() for _ in range(task["queries"])]
+        )
+
+
+def worker() -> int:
+    """Serves commands from standard input until it ends."""
+    # The runtimes print what they like to standard output: the answers get a pipe of their own.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    faulthandler.enable()
+    with contextlib.suppress(OSError, AttributeError):
+        # PR_SET_PDEATHSIG = 1: no worker survives its conductor.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+    commands = Worker()
+    for line in sys.stdin:
+        task = json.loads(line)
+        try:
+            answer = getattr(commands, task["command"])(task)
+        except Exception as error:
+            kind = "crashed"
+            if isinstance(error, MemoryError) or is_out_of_memory(str(error)):
+                kind = "out-of-memory"
+            elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                kind = "no-space"
+            answer = {"error": {"kind": kind, "message": "%s: %s" % (type(error).__name__, error)}}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+        if "error" in answer:
+            return 1
+    return 0
+
+
+def is_out_of_memory(text: str) -> bool:
+    return any(s in text for s in ("bad_alloc", "Failed to allocate memory", "Cannot allocate memory"))
+
+
+# --- The conductor: blocks of every model in turn -------------------------------------------------
+
+
+class ModelFailed(Exception):
+    """This model can't be measured; the others go on. Carries the `error` of its result."""
+
+    def __init__(self, error: Json) -> None:
+        super().__init__(error["message"])
+        self.error = error
+
+
+class DeadlinePassed(Exception):
+    """The job's time is up."""
+
+
+class Measured:
+    """A model of the job, its worker, and what is known so far."""
+
+    def __init__(self, index: int, model: Json, job: Json, directory: str, deadline: float) -> None:
+        self.model = model
+        self.job = job
+        self.deadline = deadline
+        self.stderr_path = "%s/worker-%d.stderr" % (directory, index)
+        self.outputs_path = "%s/outputs-%d.npz" % (directory, index)
+        self.process = None  # type: Optional[subprocess.Popen[bytes]]
+        self.buffer = b""
+        self.phase = "load"
+        self.block_queries = 1
+        self.planned = 0
+        self.blocks = []  # type: List[List[int]]
+        self.warm_up_ns = []  # type: List[int]
+        self.result = {
+            "name": model["name"],
+            "status": "finished",
+            "missing": {},
+            "conditions": [],
+        }  # type: Json
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None
+
+    @property
+    def taken(self) -> int:
+        return sum(map(len, self.blocks))
+
+    @property
+    def done(self) -> bool:
+        """Enough queries, time (that of the inferences alone) and rounds."""
+        sampling = self.job["sampling"]
+        enough = [self.taken >= sampling["queries"], self.seconds >= sampling["seconds"]]
+        if self.taken >= sampling["max_queries"]:
+            return True
+        return (
+            (all(enough) if sampling["both"] else any(enough))
+            and len(self.blocks) >= sampling["min_rounds"]
+            and self.taken >= sampling["min_queries"]
+        )
+
+    @property
+    def seconds(self) -> float:
+        return sum(map(sum, self.blocks)) / 1e9
+
+    def start(self) -> None:
+        self.oom_kills = oom_kills()
+        with open(self.stderr_path, "wb") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, os.path.abspath(__file__), "worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
+
+    def ask(self, command: str, **task: Any) -> Json:
+        """Sends one command and waits for its answer.
+
+        Raises:
+            ModelFailed: the worker failed or died.
+            DeadlinePassed: no answer in the job's time.
+        """
+        assert self.process is not None and self.process.stdin and self.process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(dict(task, command=command)).encode() + b"\n")
+            self.process.stdin.flush()
+        pipe = self.process.stdout.fileno()
+        while b"\n" not in self.buffer:
+            left = self.deadline - time.monotonic()
+            if left <= 0 or not select.select([pipe], [], [], left)[0]:
+                raise DeadlinePassed
+            chunk = os.read(pipe, 1 << 16)
+            if not chunk:
+                raise ModelFailed(self.obituary())
+            self.buffer += chunk
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        answer = json.loads(line)  # type: Json
+        if "error" in answer:
+            self.process.wait(10)
+            raise ModelFailed(dict(self.obituary(), **answer["error"]))
+        self.result["missing"].update(answer.pop("missing", {}))
+        return answer
+
+    def obituary(self) -> Json:
+        """Why the worker is gone."""
+        assert self.process is not None
+        code = self.process.wait(10)
+        stderr = last_lines(self.stderr_path)
+        name = None
+        kind = "crashed"
+        message = "the process ended with exit code %d" % code
+        if code < 0:
+            name = signal.Signals(-code).name
+            message = "the process was ended by %s" % name
+        kills = oom_kills()
+        killed = code == -signal.SIGKILL and (kills is None or kills != self.oom_kills)
+        if killed or (code == -signal.SIGABRT and is_out_of_memory("\n".join(stderr))):
+            kind = "out-of-memory"
+        return {
+            "kind": kind,
+            "message": message,
+            "phase": self.phase,
+            "signal": name,
+            "exit_code": code if code >= 0 else 128 - code,
+            "stderr": stderr,
+        }
+
+    def fail(self, error: Json) -> None:
+        self.result.update(status="failed", error=error)
+        self.end()
+
+    def end(self) -> None:
+        """Ends the worker, which keeps nothing that would need a farewell."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+            self.process = None
+
+    def prepare(self) -> None:
+        """Load, first inference, reference inputs."""
+        self.start()
+        task = {key: self.model[key] for key in ("runtime", "path", "inputs_path")}
+        task.update(
+            threads=self.job["threads"],
+            input_names=self.model["input_names"],
+            output_names=self.model["output_names"],
+            stderr_path=self.stderr_path,
+        )
+        self.result.update(self.ask("load", **task))
+        self.phase = "first inference"
+        self.result.update(self.ask("first"))
+        self.phase = "reference inputs"
+        self.ask("reference", outputs_path=self.outputs_path)
+
+    def warm_up(self) -> None:
+        """Warms up, and plans blocks so that there are rounds enough, of about a second at most."""
+        self.phase = "warm-up"
+        sampling = self.job["sampling"]
+        self.warm_up_ns = self.ask("warm_up", **sampling)["spent_ns"]
+        each_s = max(statistics.median(self.warm_up_ns) / 1e9, 1e-6)
+        by_time = sampling["seconds"] / each_s
+        choose = max if sampling["both"] else min
+        planned = max(choose(sampling["queries"], by_time), sampling["min_queries"])
+        planned = min(planned, sampling["max_queries"])
+        in_rounds = math.ceil(planned / sampling["min_rounds"])
+        self.block_queries = max(1, min(in_rounds, math.ceil(BLOCK_S / each_s)))
+        self.planned = max(math.ceil(planned), self.block_queries * sampling["min_rounds"])
+        self.phase = "measure"
+
+    def measure_block(self, settling: int) -> None:
+        answer = self.ask("block", queries=self.block_queries, settling=settling)
+        self.warm_up_ns += answer.pop("settling_ns")
+        self.blocks.append(answer.pop("spent_ns"))
+        self.result.update(answer)
+
+    def document(self) -> Json:
+        return dict(
+            self.result,
+            blocks_ns=self.blocks,
+            warm_up_ns=self.warm_up_ns,
+            has_outputs=os.path.exists(self.outputs_path),
+        )
+
+
+class Conductor:
+    """Measures every model of a job under the same conditions: a block of each in turn."""
+
+    def __init__(self, directory: str) -> None:
+        with open(directory + "/job.json", encoding="utf-8") as handle:
+            self.job = json.load(handle)  # type: Json
+        self.directory = directory
+        self.began = time.monotonic()
+        deadline = self.began + self.job["deadline_s"]
+        self.models = [
+            Measured(index, model, self.job, directory, deadline)
+            for index, model in enumerate(self.job["models"])
+        ]
+        self.notes = []  # type: List[str]
+        self.conditions = []  # type: List[Json]
+        self.last_told = 0.0
+
+    def run(self) -> Json:
+        groups = [self.models]
+        needed = sum(RESIDENT_FACTOR * model["size_bytes"] for model in self.job["models"])
+        with contextlib.suppress(OSError, ValueError):
+            free = memory_bytes("MemAvailable")
+            if len(self.models) > 1 and free < needed:
+                groups = [[model] for model in self.models]
+                self.notes.append(
+                    "the models were measured one after another, not in turn: together they need "
+                    "about %d MiB and %d MiB are free" % (needed >> 20, free >> 20)
+                )
+        try:
+            for group in groups:
+                self.conditions = []
+                self.measure(group)
+        except DeadlinePassed:
+            for model in self.models:
+                if model.alive or not model.blocks:
+                    message = "not done in %g s" % self.job["deadline_s"]
+                    model.fail({"kind": "timeout", "message": message, "phase": model.phase})
+        finally:
+            for model in self.models:
+                model.end()
+        return {
+            "schema": 1,
+            "duration_s": time.monotonic() - self.began,
+            "notes": self.notes,
+            "models": [model.document() for model in self.models],
+        }
+
+    def measure(self, group: List[Measured]) -> None:
+        for model in group:
+            model.result["conditions"] = self.conditions
+        self.look("before")
+        for step in (Measured.prepare, Measured.warm_up):
+            for model in group:
+                if model.result["status"] == "finished":
+                    self.tell(model, always=True)
+                    with self.surviving(model):
+                        step(model)
+        forwards = True
+        while True:
+            unfinished = [model for model in group if model.alive and not model.done]
+            if not unfinished:
+                break
+            settling = 1 if sum(model.alive for model in group) > 1 else 0
+            # Every other round backwards, so that none always follows the same neighbour.
+            for model in unfinished if forwards else reversed(unfinished):
+                with self.surviving(model):
+                    model.measure_block(settling)
+                self.look("during")
+                self.tell(model, always=model.done)
+            forwards = not forwards
+        self.look("after")
+        for model in group:
+            model.end()
+
+    @contextlib.contextmanager
+    def surviving(self, model: Measured) -> Iterator[None]:
+        try:
+            yield
+        except ModelFailed as failure:
+            model.fail(failure.error)
+            self.tell(model, always=True)
+
+    def look(self, taken: str) -> None:
+        now = time.monotonic() - self.began
+        if taken == "during" and self.conditions[-1]["at_s"] + CONDITIONS_EVERY_S > now:
+            return
+        self.conditions.append(conditions(taken, self.began))
+
+    def tell(self, model: Measured, always: bool = False) -> None:
+        """Appends one line of progress; measuring goes on where that fails."""
+        now = time.monotonic()
+        if not always and now - self.last_told < 0.25:
+            return
+        self.last_told = now
+        line = {
+            "phase": model.phase,
+            "model": model.result["name"],
+            "done": model.taken,
+            "total": max(model.planned, model.taken),
+            "message": model.result.get("error", {}).get("message", ""),
+        }
+        with contextlib.suppress(OSError), open(self.directory + "/progress.jsonl", "a") as handle:
+            handle.write(json.dumps(line) + "\n")
+
+
+def run(directory: str, lock: Optional[int]) -> Json:
+    """Measures, and leaves result.json."""
+
+    def terminated(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, terminated)
+    if lock is None:
+        lock = take_lock(directory)
+    fields = process_stat(os.getpid())
+    if fields is None:
+        raise Refusal("crashed", "/proc is not mounted")
+    reserve = directory + "/reserve"
+    try:
+        write_whole(directory + "/pid", "%d %s" % (os.getpid(), fields[19]))
+        write_whole(reserve, "x" * RESERVE_BYTES)
+        document = Conductor(directory).run()
+        write_whole(directory + "/result.json", json.dumps(document))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        with contextlib.suppress(OSError):
+            os.unlink(reserve)
+        failure = {"kind": "no-space", "message": why(error)}
+        write_whole(directory + "/result.json", json.dumps({"schema": 1, "error": failure}))
+        raise Refusal("no-space", why(error)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(reserve)
+        os.close(lock)
+    return {"state": "finished"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="agent")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.required = True
+    commands.add_parser("facts")
+    commands.add_parser("worker")
+    commands.add_parser("hash").add_argument("paths", nargs="+")
+    adopting = commands.add_parser("adopt")
+    for name in ("expected", "part", "final"):
+        adopting.add_argument(name)
+    for name in ("start", "poll", "stop", "run"):
+        commands.add_parser(name).add_argument("directory", type=os.path.abspath)
+    commands.choices["poll"].add_argument("--since", type=int, default=0)
+    commands.choices["run"].add_argument("--lock-fd", type=int)
+    given = parser.parse_args(arguments)
+    if given.command == "worker":
+        return worker()
+    answers = {
+        "facts": facts,
+        "hash": lambda: {path: sha256(path) for path in given.paths},
+        "adopt": lambda: adopt(given.expected, given.part, given.final),
+        "start": lambda: start(given.directory),
+        "poll": lambda: poll(given.directory, given.since),
+        "stop": lambda: stop(given.directory),
+        "run": lambda: run(given.directory, given.lock_fd),
+    }  # type: Dict[str, Callable[[], Json]]
+    code = 0
+    try:
+        document = answers[given.command]()
+    except Refusal as refusal:
+        code = 3
+        document = {"error": {"kind": refusal.kind, "message": refusal.message}}
+    except OSError as error:
+        code = 3
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        document = {"error": {"kind": "no-space" if full else "system", "message": why(error)}}
+    print(json.dumps(document))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,142 @@
+"""What one measurement on one device said: frozen, versioned, with every raw sample."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, computed_field
+
+from ..targets.profile import Model
+
+Mode = Literal["quick", "release"]
+
+
+class RuntimeFacts(Model):
+    """The runtime that ran the model on the device."""
+
+    name: str
+    version: str
+    threads: int = Field(ge=1)
+    python: str
+    provider: str | None = Field(
+        default=None, description="execution provider or delegate, e.g. 'CPUExecutionProvider'"
+    )
+
+
+class DeviceFacts(Model):
+    """The device as it described itself; None is explained in `missing`."""
+
+    address: str
+    model: str | None = None
+    hostname: str | None = None
+    architecture: str | None = None
+    kernel: str | None = None
+    os: str | None = None
+    cpu: str | None = None
+    cores: int | None = None
+    features: tuple[str, ...] = ()
+    ram_bytes: int | None = None
+    emulated: bool = Field(
+        default=False, description="the CPU is emulated: its latencies say nothing of a device"
+    )
+    missing: dict[str, str] = Field(default_factory=dict)
+
+
+class Conditions(Model):
+    """The device's state at one moment; what could not be read is in `missing` with the reason."""
+
+    taken: Literal["before", "during", "after"]
+    at_s: float = Field(description="seconds since the measurement began")
+    temperature_c: float | None = None
+    frequency_hz: int | None = Field(default=None, description="highest of all cores")
+    governor: str | None = None
+    throttled: bool | None = None
+    throttled_flags: str | None = None
+    free_memory_bytes: int | None = None
+    load_1min: float | None = None
+    missing: dict[str, str] = Field(default_factory=dict)
+
+
+class OutputCheck(Model):
+    """One output on the device against the reference that travelled along."""
+
+    output: str
+    max_abs_error: float | None = Field(description="None where the device gave NaN or Inf")
+    sqnr_db: float | None = Field(description="None where there is no difference, or no number")
+    cosine: float | None
+
+
+class Correctness(Model):
+    """Whether the device gives the answers the host gives.
+
+    `against` says what the reference is: 'float' (the float model's outputs) or 'self' (this very
+    model on the host, where no float model is known).
+    """
+
+    status: Literal["passed", "failed", "not-checked"]
+    against: Literal["float", "self"] | None = None
+    inputs: int = Field(default=0, description="how many reference inputs were run")
+    outputs: tuple[OutputCheck, ...] = ()
+    reason: str = ""
+
+
+class Validity(Model):
+    """Whether the samples may be believed."""
+
+    valid: bool
+    reasons: tuple[str, ...] = ()
+
+
+class LatencySummary(Model):
+    """Derived from the samples; never stored without them. Milliseconds."""
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    p50_interval: tuple[float, float] | None = Field(
+        description="95% confidence interval; None where there are too few samples"
+    )
+    p90_interval: tuple[float, float] | None
+
+
+class Run(Model):
+    """One model, measured on one device.
+
+    `samples_ms` are single inferences in the order they were taken; `rounds` gives how many belong
+    to each block. Blocks of the models of one measurement alternate.
+    """
+
+    schema_version: Literal[1] = 1
+    model_name: str
+    model_sha256: str
+    model_size_bytes: int
+    mode: Mode
+    device: DeviceFacts
+    runtime: RuntimeFacts
+    started_at: str = Field(description="UTC, ISO 8601, by the host's clock")
+    samples_ms: tuple[float, ...]
+    rounds: tuple[int, ...]
+    warm_up_ms: tuple[float, ...]
+    load_ms: float
+    first_inference_ms: float
+    peak_rss_bytes: int | None
+    conditions: tuple[Conditions, ...]
+    correctness: Correctness
+    validity: Validity
+    notes: tuple[str, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def latency_ms(self) -> LatencySummary:
+        from .stats import summarize
+
+        return summarize(self.samples_ms)
+
+    def to_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Run:
+        """Reads what `to_json` wrote; the derived figures are computed anew."""
+        return cls.model_validate({k: v for k, v in document.items() if k != "latency_ms"})

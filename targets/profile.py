@@ -1,0 +1,160 @@
+"""What a device can do, as data: the schema of `device_configs/*.toml`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Format = Literal["onnx", "tflite"]
+RuntimeName = Literal["onnxruntime", "ai_edge_litert", "tflite_runtime"]
+Architecture = Literal["x86_64", "aarch64", "armv7l"]
+
+#: Instruction-set features that decide which precision is fast, named as Linux names them
+#: (`Features`/`flags` of /proc/cpuinfo), with "asimdhp" -> fp16, "asimddp" -> dotprod.
+Feature = Literal[
+    # ARM
+    "neon",
+    "asimd",
+    "fp16",
+    "dotprod",
+    "i8mm",
+    "bf16",
+    "sve",
+    "sve2",
+    "sme",
+    # x86
+    "sse4_1",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_fp16",
+    "amx_int8",
+]
+
+
+class Model(BaseModel):
+    """Base of every value that is read from or written to a file: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CoreCluster(Model):
+    """Cores of one kind."""
+
+    core: str = Field(description="microarchitecture, e.g. 'Cortex-A76'")
+    count: int = Field(ge=1)
+    max_frequency_hz: int | None = Field(default=None, gt=0)
+    features: tuple[Feature, ...] = ()
+
+
+class Cpu(Model):
+    """The CPU; clusters from fastest to slowest."""
+
+    soc: str
+    architecture: Architecture
+    clusters: tuple[CoreCluster, ...] = Field(min_length=1)
+    source: str = Field(min_length=1, description="where the facts of this group come from")
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Features that every cluster has: what code can rely on wherever it is scheduled."""
+        common = set(self.clusters[0].features)
+        for cluster in self.clusters[1:]:
+            common &= set(cluster.features)
+        return frozenset(common)
+
+    @property
+    def core_count(self) -> int:
+        return sum(cluster.count for cluster in self.clusters)
+
+
+class Memory(Model):
+    ram_bytes: int = Field(gt=0)
+    bandwidth_bytes_per_s: int | None = Field(
+        default=None, gt=0, description="theoretical peak of the memory interface"
+    )
+    source: str = Field(min_length=1)
+
+
+class OperatingSystem(Model):
+    name: Literal["linux", "android"]
+    version: str = Field(description="distribution or Android release, e.g. 'Raspberry Pi OS 12'")
+    python: str | None = Field(
+        default=None, description="version of the system's Python 3; absent where there is none"
+    )
+    source: str = Field(min_length=1)
+
+
+class Runtime(Model):
+    """An inference runtime that can be had for the device."""
+
+    name: RuntimeName
+    min_version: str = Field(description="the oldest version that the checks assume")
+    source: str = Field(min_length=1)
+
+
+class Accelerator(Model):
+    """Described, not used: Edgewright measures on the CPU."""
+
+    name: str
+    kind: Literal["gpu", "npu", "dsp", "tpu"]
+    precisions: tuple[Literal["float32", "float16", "bfloat16", "int16", "int8", "int4"], ...]
+    reached_by: str | None = Field(
+        default=None, description="delegate or execution provider, e.g. 'Edge TPU delegate'"
+    )
+    source: str = Field(min_length=1)
+
+
+class Limits(Model):
+    """What a model may use on this device."""
+
+    max_model_bytes: int | None = Field(default=None, gt=0)
+    max_memory_bytes: int | None = Field(
+        default=None, gt=0, description="peak memory that a model's process may use"
+    )
+    source: str = Field(min_length=1)
+
+
+class TargetProfile(Model):
+    """One device. A group of facts carries the source of its figures.
+
+    `probed = true` marks a profile whose hardware is read from the machine at hand
+    (`targets/probe.py`) and not from the file.
+    """
+
+    schema_version: Literal[1]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    aliases: tuple[str, ...] = ()
+    probed: bool = False
+    cpu: Cpu
+    memory: Memory
+    os: OperatingSystem
+    runtimes: tuple[Runtime, ...] = Field(min_length=1)
+    accelerators: tuple[Accelerator, ...] = ()
+    limits: Limits | None = None
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _runtimes_are_distinct(self) -> TargetProfile:
+        names = [runtime.name for runtime in self.runtimes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a runtime is listed twice: {', '.join(names)}")
+        return self
+
+    def runtime_for(self, model_format: str) -> Runtime | None:
+        """The preferred runtime for a format: the first listed that reads it."""
+        readers = READERS[model_format]
+        return next((runtime for runtime in self.runtimes if runtime.name in readers), None)
+
+
+#: Which runtimes read which format.
+READERS: dict[str, tuple[str, ...]] = {
+    "onnx": ("onnxruntime",),
+    "tflite": ("ai_edge_litert", "tflite_runtime"),
+}

@@ -1,0 +1,64 @@
+"""Fixtures for everybody: devices to deploy to and to measure on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from typing import NoReturn
+
+import pytest
+from devices.base import DeviceUnavailable, SshDevice
+from devices.inprocess import InProcessDevice, start_inprocess
+from devices.sshd import SshdDevice, start_sshd
+
+REQUIRE_DEVICES = "EDGEWRIGHT_REQUIRE_DEVICES"
+"""Set to 1 where every device is expected to be there: a missing one fails its tests."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    try:
+        yield
+    except DeviceUnavailable as reason:
+        skip_or_fail(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    try:
+        yield
+    except DeviceUnavailable as reason:
+        skip_or_fail(reason)
+
+
+def skip_or_fail(reason: DeviceUnavailable) -> NoReturn:
+    """Skip for want of a device, unless the devices are required."""
+    if os.environ.get(REQUIRE_DEVICES) == "1":
+        pytest.fail(f"device unavailable: {reason}", pytrace=False)
+    pytest.skip(f"device unavailable: {reason}")
+
+
+@pytest.fixture
+def real_sshd_device() -> Iterator[SshdDevice]:
+    """This machine behind its own OpenSSH server."""
+    with start_sshd() as device:
+        yield device
+
+
+@pytest.fixture
+def inprocess_device() -> Iterator[InProcessDevice]:
+    """This machine behind an SSH server inside the test process."""
+    with start_inprocess() as device:
+        yield device
+
+
+@pytest.fixture
+def sshd_device() -> Iterator[SshDevice]:
+    """This machine over SSH: behind OpenSSH where it is installed, else in-process."""
+    with ExitStack() as cleanup:
+        try:
+            device: SshDevice = cleanup.enter_context(start_sshd())
+        except DeviceUnavailable:
+            device = cleanup.enter_context(start_inprocess())
+        yield device
