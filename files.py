@@ -29,7 +29,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     ensure_directory(path.parent)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+        )
     except OSError as error:
         raise _unwritable(path, error) from error
     os.close(handle)

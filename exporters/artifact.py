@@ -37,7 +37,9 @@ class Port:
         """The shape in the source's layout."""
         if self.permutation is None:
             return self.spec.shape
-        return tuple(self.spec.shape[self.permutation.index(i)] for i in range(len(self.spec.shape)))
+        return tuple(
+            self.spec.shape[self.permutation.index(i)] for i in range(len(self.spec.shape))
+        )
 
     def to_artifact(self, array: Array) -> Array:
         """An array in the source's layout -> as the artifact takes it (real values quantized)."""

@@ -7,6 +7,7 @@ and exits with 3.
     facts                   what the device is, and which runtimes it has
     hash PATH...            SHA-256 of files; null where there is none
     adopt SHA PART FINAL    renames PART to FINAL if its SHA-256 is right, else deletes it
+    clean BASE [--blobs]    deletes what measurements left, and on demand all that was pushed
     start DIR               starts the measurement described by DIR/job.json, detached
     poll DIR [--since N]    its state and its progress from line N on
     stop DIR                ends it and every process it started
@@ -64,33 +65,16 @@ FEATURES = frozenset(
 )
 
 #: "CPU part" of /proc/cpuinfo for implementer 0x41 (Arm); from arch/arm64/include/asm/cputype.h.
-ARM_PARTS = {
-    0xC07: "Cortex-A7",
-    0xC0F: "Cortex-A15",
-    0xD03: "Cortex-A53",
-    0xD04: "Cortex-A35",
-    0xD05: "Cortex-A55",
-    0xD07: "Cortex-A57",
-    0xD08: "Cortex-A72",
-    0xD09: "Cortex-A73",
-    0xD0A: "Cortex-A75",
-    0xD0B: "Cortex-A76",
-    0xD0C: "Neoverse-N1",
-    0xD0D: "Cortex-A77",
-    0xD40: "Neoverse-V1",
-    0xD41: "Cortex-A78",
-    0xD44: "Cortex-X1",
-    0xD46: "Cortex-A510",
-    0xD47: "Cortex-A710",
-    0xD48: "Cortex-X2",
-    0xD49: "Neoverse-N2",
-    0xD4D: "Cortex-A715",
-    0xD4E: "Cortex-X3",
-    0xD4F: "Neoverse-V2",
-    0xD80: "Cortex-A520",
-    0xD81: "Cortex-A720",
-    0xD82: "Cortex-X4",
-}
+ARM_PARTS = dict(
+    pair.split("=")
+    for pair in """
+    0xc07=Cortex-A7 0xc0f=Cortex-A15 0xd03=Cortex-A53 0xd04=Cortex-A35 0xd05=Cortex-A55
+    0xd07=Cortex-A57 0xd08=Cortex-A72 0xd09=Cortex-A73 0xd0a=Cortex-A75 0xd0b=Cortex-A76
+    0xd0c=Neoverse-N1 0xd0d=Cortex-A77 0xd40=Neoverse-V1 0xd41=Cortex-A78 0xd44=Cortex-X1
+    0xd46=Cortex-A510 0xd47=Cortex-A710 0xd48=Cortex-X2 0xd49=Neoverse-N2 0xd4d=Cortex-A715
+    0xd4e=Cortex-X3 0xd4f=Neoverse-V2 0xd80=Cortex-A520 0xd81=Cortex-A720 0xd82=Cortex-X4
+    """.split()
+)
 
 #: Runtime -> (module that is imported, distributions that may carry it).
 RUNTIMES = {
@@ -102,14 +86,14 @@ RUNTIMES = {
 #: Kept free for saying that the disk is full.
 RESERVE_BYTES = 65536
 STDERR_LINES = 20
-#: A model in memory is taken to need this many times its file: weights, their packed copy, the rest.
+#: A model in memory is taken to need this many times its file: weights, a packed copy, the rest.
 RESIDENT_FACTOR = 3
 #: Conditions during the measurement are read at block boundaries, this far apart.
 CONDITIONS_EVERY_S = 1.0
 BLOCK_S = 1.0
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - not a mistake
     """Something that the host is told in so many words."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -173,8 +157,7 @@ def cpu_name() -> str:
     names = []
     for core in cpuinfo():
         if core.get("CPU implementer") == "0x41" and "CPU part" in core:
-            part = int(core["CPU part"], 16)
-            names.append(ARM_PARTS.get(part, "Arm part 0x%03x" % part))
+            names.append(ARM_PARTS.get(core["CPU part"], "Arm part " + core["CPU part"]))
         elif "processor" in core and "model name" in core:
             names.append(core["model name"])
     if not names:
@@ -283,7 +266,8 @@ def facts() -> Json:
 
 def temperature_c() -> float:
     """The hottest zone that names the CPU or the chip; of all zones where none does."""
-    cpu, others = [], []
+    cpu = []  # type: List[float]
+    others = []  # type: List[float]
     for zone in glob.glob(SYS + "/class/thermal/thermal_zone*"):
         try:
             kind, millidegrees = read_text(zone + "/type").lower(), int(read_text(zone + "/temp"))
@@ -312,7 +296,7 @@ def vcgencmd(*arguments: str) -> str:
     if program is None:
         raise LookupError("no vcgencmd (Raspberry Pi only)")
     done = subprocess.run(
-        [program] + list(arguments),
+        [program, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         universal_newlines=True,
@@ -491,7 +475,7 @@ def take_lock(directory: str) -> int:
     Raises:
         Refusal: another measurement runs.
     """
-    base = os.path.dirname(os.path.dirname(directory))
+    base = os.path.dirname(os.path.dirname(os.path.abspath(directory)))
     lock = os.open(base + "/lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -555,16 +539,17 @@ def stop(directory: str) -> Json:
     return {"stopped": len(members)}
 
 
+def clean(base: str, blobs: bool) -> Json:
+    """Deletes what measurements left, and on demand all that was pushed; not while one runs."""
+    lock = take_lock(base + "/runs/clean")
+    names = os.listdir(base) if blobs else ["runs"]
+    for name in names:
+        shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+    os.close(lock)
+    return {"deleted": sorted(names)}
+
+
 # --- The worker: one model in one process ---------------------------------------------------------
-
-
-def match(wanted: Sequence[str], offered: Sequence[str]) -> List[int]:
-    """Positions of names among those offered; by order where the names differ."""
-    if all(name in offered for name in wanted):
-        return [offered.index(name) for name in wanted]
-    if len(wanted) == len(offered):
-        return list(range(len(wanted)))
-    raise ValueError("the model has %s, not %s" % (list(offered), list(wanted)))
 
 
 class OnnxRuntime:
@@ -584,19 +569,16 @@ class OnnxRuntime:
         self.session = self.module.InferenceSession(
             task["path"], options, providers=["CPUExecutionProvider"]
         )
-        inputs = [value.name for value in self.session.get_inputs()]
-        outputs = [value.name for value in self.session.get_outputs()]
-        self.inputs = [inputs[i] for i in match(task["input_names"], inputs)]
-        self.outputs = [outputs[i] for i in match(task["output_names"], outputs)]
+        self.names = [value.name for value in self.session.get_inputs()]
 
     def provider(self, chatter: str) -> Optional[str]:
         return str(self.session.get_providers()[0])
 
     def bind(self, arrays: Sequence[Any]) -> None:
-        self.feed = dict(zip(self.inputs, arrays))
+        self.feed = dict(zip(self.names, arrays))  # noqa: B905 - Python 3.10
 
     def invoke(self) -> None:
-        self.results = self.session.run(self.outputs, self.feed)
+        self.results = self.session.run(None, self.feed)
 
     def fetch(self) -> List[Any]:
         return list(self.results)
@@ -614,40 +596,30 @@ class TfliteInterpreter:
             model_path=task["path"], num_threads=task["threads"]
         )
         self.interpreter.allocate_tensors()
-        inputs = self.interpreter.get_input_details()
-        outputs = self.interpreter.get_output_details()
-        self.inputs = self.indices(task["input_names"], inputs, "get_input_details")
-        self.outputs = self.indices(task["output_names"], outputs, "get_output_details")
-        self.shapes = {detail["index"]: tuple(detail["shape"]) for detail in inputs}
-
-    def indices(self, wanted: Sequence[str], details: List[Json], method: str) -> List[int]:
-        """Tensors by the names of the signature, where there is one, or by their own."""
-        for key in self.interpreter.get_signature_list():
-            named = getattr(self.interpreter.get_signature_runner(key), method)()
-            if all(name in named for name in wanted):
-                return [named[name]["index"] for name in wanted]
-        return [details[i]["index"] for i in match(wanted, [d["name"] for d in details])]
+        self.inputs = self.interpreter.get_input_details()
 
     def provider(self, chatter: str) -> Optional[str]:
         return "XNNPACK" if "XNNPACK delegate" in chatter else None
 
     def bind(self, arrays: Sequence[Any]) -> None:
-        resized = False
-        for index, array in zip(self.inputs, arrays):
-            if array.shape != self.shapes[index]:
-                self.interpreter.resize_tensor_input(index, array.shape)
-                self.shapes[index] = array.shape
-                resized = True
-        if resized:
+        pairs = [(self.inputs[i], array) for i, array in enumerate(arrays)]
+        misfits = [(d["index"], a.shape) for d, a in pairs if tuple(d["shape"]) != a.shape]
+        if misfits:
+            for index, shape in misfits:
+                self.interpreter.resize_tensor_input(index, shape)
             self.interpreter.allocate_tensors()
-        for index, array in zip(self.inputs, arrays):
-            self.interpreter.set_tensor(index, array)
+            self.inputs = self.interpreter.get_input_details()
+        for detail, array in pairs:
+            self.interpreter.set_tensor(detail["index"], array)
 
     def invoke(self) -> None:
         self.interpreter.invoke()
 
     def fetch(self) -> List[Any]:
-        return [self.interpreter.get_tensor(index) for index in self.outputs]
+        return [
+            self.interpreter.get_tensor(detail["index"])
+            for detail in self.interpreter.get_output_details()
+        ]
 
 
 def peak_rss() -> Json:
@@ -677,11 +649,9 @@ class Worker:
         import numpy
 
         with numpy.load(task["inputs_path"], allow_pickle=False) as archive:
-            count = len(archive.files) // max(1, len(task["input_names"]))
-            self.samples = [
-                [archive["i%d_%d" % (s, i)] for i in range(len(task["input_names"]))]
-                for s in range(count)
-            ]
+            inputs = range(task["input_count"])
+            samples = range(len(archive.files) // len(inputs))
+            self.samples = [[archive["i%d_%d" % (s, i)] for i in inputs] for s in samples]
         began = time.perf_counter()
         name = task["runtime"]
         self.engine = OnnxRuntime() if name == "onnxruntime" else TfliteInterpreter(name)
@@ -713,7 +683,7 @@ class Worker:
         """Runs every reference input and keeps the outputs for the host."""
         import numpy
 
-        arrays = {}
+        arrays = {}  # type: Dict[str, Any]
         for s, sample in enumerate(self.samples):
             self.engine.bind(sample)
             self.engine.invoke()
@@ -733,7 +703,9 @@ class Worker:
     def block(self, task: Json) -> Json:
         settling = [self.infer() for _ in range(task["settling"])]
         return dict(
-            peak_rss(), settling_ns=settling, spent_ns=[self.infer() for _ in range(task["queries"])]
+            peak_rss(),
+            settling_ns=settling,
+            spent_ns=[self.infer() for _ in range(task["queries"])],
         )
 
 
@@ -766,13 +738,15 @@ def worker() -> int:
 
 
 def is_out_of_memory(text: str) -> bool:
-    return any(s in text for s in ("bad_alloc", "Failed to allocate memory", "Cannot allocate memory"))
+    return any(
+        s in text for s in ("bad_alloc", "Failed to allocate memory", "Cannot allocate memory")
+    )
 
 
 # --- The conductor: blocks of every model in turn -------------------------------------------------
 
 
-class ModelFailed(Exception):
+class ModelFailed(Exception):  # noqa: N818
     """This model can't be measured; the others go on. Carries the `error` of its result."""
 
     def __init__(self, error: Json) -> None:
@@ -780,7 +754,7 @@ class ModelFailed(Exception):
         self.error = error
 
 
-class DeadlinePassed(Exception):
+class DeadlinePassed(Exception):  # noqa: N818
     """The job's time is up."""
 
 
@@ -912,13 +886,7 @@ class Measured:
     def prepare(self) -> None:
         """Load, first inference, reference inputs."""
         self.start()
-        task = {key: self.model[key] for key in ("runtime", "path", "inputs_path")}
-        task.update(
-            threads=self.job["threads"],
-            input_names=self.model["input_names"],
-            output_names=self.model["output_names"],
-            stderr_path=self.stderr_path,
-        )
+        task = dict(self.model, threads=self.job["threads"], stderr_path=self.stderr_path)
         self.result.update(self.ask("load", **task))
         self.phase = "first inference"
         self.result.update(self.ask("first"))
@@ -989,12 +957,14 @@ class Conductor:
                 self.measure(group)
         except DeadlinePassed:
             for model in self.models:
-                if model.alive or not model.blocks:
+                if not model.blocks and model.result["status"] == "finished":
                     message = "not done in %g s" % self.job["deadline_s"]
                     model.fail({"kind": "timeout", "message": message, "phase": model.phase})
+            self.notes.append("stopped at the deadline of %g s" % self.job["deadline_s"])
         finally:
             for model in self.models:
                 model.end()
+        self.write({"phase": "end"})
         return {
             "schema": 1,
             "duration_s": time.monotonic() - self.began,
@@ -1038,9 +1008,10 @@ class Conductor:
             self.tell(model, always=True)
 
     def look(self, taken: str) -> None:
-        now = time.monotonic() - self.began
-        if taken == "during" and self.conditions[-1]["at_s"] + CONDITIONS_EVERY_S > now:
-            return
+        if taken == "during" and self.conditions[-1]["taken"] == "during":
+            due = self.conditions[-1]["at_s"] + CONDITIONS_EVERY_S
+            if time.monotonic() - self.began < due:
+                return
         self.conditions.append(conditions(taken, self.began))
 
     def tell(self, model: Measured, always: bool = False) -> None:
@@ -1049,13 +1020,17 @@ class Conductor:
         if not always and now - self.last_told < 0.25:
             return
         self.last_told = now
-        line = {
-            "phase": model.phase,
-            "model": model.result["name"],
-            "done": model.taken,
-            "total": max(model.planned, model.taken),
-            "message": model.result.get("error", {}).get("message", ""),
-        }
+        self.write(
+            {
+                "phase": model.phase,
+                "model": model.result["name"],
+                "done": model.taken,
+                "total": max(model.planned, model.taken),
+                "message": model.result.get("error", {}).get("message", ""),
+            }
+        )
+
+    def write(self, line: Json) -> None:
         with contextlib.suppress(OSError), open(self.directory + "/progress.jsonl", "a") as handle:
             handle.write(json.dumps(line) + "\n")
 
@@ -1103,6 +1078,9 @@ def main(arguments: Sequence[str]) -> int:
     adopting = commands.add_parser("adopt")
     for name in ("expected", "part", "final"):
         adopting.add_argument(name)
+    cleaning = commands.add_parser("clean")
+    cleaning.add_argument("base", type=os.path.abspath)
+    cleaning.add_argument("--blobs", action="store_true")
     for name in ("start", "poll", "stop", "run"):
         commands.add_parser(name).add_argument("directory", type=os.path.abspath)
     commands.choices["poll"].add_argument("--since", type=int, default=0)
@@ -1114,6 +1092,7 @@ def main(arguments: Sequence[str]) -> int:
         "facts": facts,
         "hash": lambda: {path: sha256(path) for path in given.paths},
         "adopt": lambda: adopt(given.expected, given.part, given.final),
+        "clean": lambda: clean(given.base, given.blobs),
         "start": lambda: start(given.directory),
         "poll": lambda: poll(given.directory, given.since),
         "stop": lambda: stop(given.directory),

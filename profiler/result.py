@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, computed_field
 
+from .. import errors
+from ..errors import DeviceError
 from ..targets.profile import Model
 
 Mode = Literal["quick", "release"]
@@ -58,9 +60,16 @@ class Conditions(Model):
 
 
 class OutputCheck(Model):
-    """One output on the device against the reference that travelled along."""
+    """One output on the device against one reference, over all the reference inputs.
+
+    Both are compared in the source's layout with real values, so a quantized model and its float
+    original can be told apart by their answers alone.
+    """
 
     output: str
+    against: Literal["self", "float"] = Field(
+        description="'self': this very model on the host; 'float': the float model on the host"
+    )
     max_abs_error: float | None = Field(description="None where the device gave NaN or Inf")
     sqnr_db: float | None = Field(description="None where there is no difference, or no number")
     cosine: float | None
@@ -69,8 +78,8 @@ class OutputCheck(Model):
 class Correctness(Model):
     """Whether the device gives the answers the host gives.
 
-    `against` says what the reference is: 'float' (the float model's outputs) or 'self' (this very
-    model on the host, where no float model is known).
+    `outputs` has the device's difference to every reference that was known; `against` says which of
+    them decided, and `reason` how (`correctness.py` has the rule).
     """
 
     status: Literal["passed", "failed", "not-checked"]
@@ -104,10 +113,14 @@ class Run(Model):
     """One model, measured on one device.
 
     `samples_ms` are single inferences in the order they were taken; `rounds` gives how many belong
-    to each block. Blocks of the models of one measurement alternate.
+    to each block. Blocks of the models of one measurement alternate: runs with the same
+    `measurement` were taken under the same conditions, and their rounds can be paired.
+    `warm_up_ms` also has the inference that each block starts with to get its caches back from the
+    other models. What the times cover is said in `agent.py`.
     """
 
     schema_version: Literal[1] = 1
+    measurement: str = Field(description="what was measured together, by content")
     model_name: str
     model_sha256: str
     model_size_bytes: int
@@ -118,13 +131,17 @@ class Run(Model):
     samples_ms: tuple[float, ...]
     rounds: tuple[int, ...]
     warm_up_ms: tuple[float, ...]
-    load_ms: float
+    import_ms: float = Field(description="loading the runtime itself, without NumPy")
+    load_ms: float = Field(description="from the model file to a runtime ready for inputs")
     first_inference_ms: float
-    peak_rss_bytes: int | None
+    peak_rss_bytes: int | None = Field(
+        description="of the process that ran the model: Python, the runtime and inputs included"
+    )
     conditions: tuple[Conditions, ...]
     correctness: Correctness
     validity: Validity
     notes: tuple[str, ...] = ()
+    missing: dict[str, str] = Field(default_factory=dict)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -140,3 +157,24 @@ class Run(Model):
     def from_json(cls, document: dict[str, Any]) -> Run:
         """Reads what `to_json` wrote; the derived figures are computed anew."""
         return cls.model_validate({k: v for k, v in document.items() if k != "latency_ms"})
+
+
+class FailedRun(Model):
+    """One model that could not be measured, beside others that could."""
+
+    schema_version: Literal[1] = 1
+    measurement: str
+    model_name: str
+    model_sha256: str
+    mode: Mode
+    device: DeviceFacts
+    runtime: str
+    error: Literal["AgentFailed", "DeviceOutOfMemory", "DeviceTimeout", "NoSpaceOnDevice"]
+    message: str
+    hint: str | None = None
+    phase: str = Field(description="what the model was doing, e.g. 'first inference'")
+    stderr: tuple[str, ...] = Field(default=(), description="the last lines of its process")
+
+    def to_error(self) -> DeviceError:
+        """The same as an exception."""
+        return getattr(errors, self.error)(self.message, hint=self.hint)  # type: ignore[no-any-return]

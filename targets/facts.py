@@ -53,8 +53,10 @@ class OperatorFacts:
             carry theirs ('com.microsoft::MatMulNBits').
         count: how many nodes.
         dtypes: the element types of the nodes' inputs and outputs, sorted.
-        macs: multiply-accumulates of one inference at batch 1; None where a shape is unknown.
+        macs: multiply-accumulates of one inference at batch 1; None where a shape, or how often
+            a node runs, is unknown.
         weight_bytes: bytes of constants that the nodes read.
+        float_count: how many of the nodes read or write floating point values.
     """
 
     name: str
@@ -62,6 +64,31 @@ class OperatorFacts:
     dtypes: tuple[str, ...]
     macs: int | None
     weight_bytes: int
+    float_count: int = 0
+
+
+@dataclass(frozen=True)
+class QuantizedProducts:
+    """Convolutions and matrix products of one operator that were quantized in the same way.
+
+    Attributes:
+        operator: as in `OperatorFacts`; for QDQ the operator between the QDQ pairs.
+        count: how many nodes.
+        activation_dtype: what the activations are stored as; 'float32' where only the weights are
+            quantized.
+        weight_dtype: what the weights are stored as; None where both operands are activations.
+        per_channel: whether any weights have more than one scale.
+        dynamic: whether the activations are quantized at run time.
+        max_weight: largest magnitude of a weight relative to its zero point; None if unknown.
+    """
+
+    operator: str
+    count: int
+    activation_dtype: str
+    weight_dtype: str | None
+    per_channel: bool
+    dynamic: bool
+    max_weight: int | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +100,11 @@ class ModelFacts:
             execution and without reuse in place; None where a shape is unknown.
         opset: version of the standard ONNX operator set; None for TFLite.
         min_runtime_version: the oldest TFLite runtime the file itself asks for; None if unsaid.
+        ir_version: version of the ONNX file format; None for TFLite.
+        quantized: the quantized convolutions and matrix products.
+        subgraphs: how many graphs beside the main one (branches, loop bodies); their operators
+            are counted, once each.
+        external_data: files beside the model that hold its weights; counted in `size_bytes`.
     """
 
     path: Path
@@ -86,6 +118,10 @@ class ModelFacts:
     peak_activation_bytes: int | None
     opset: int | None = None
     min_runtime_version: str | None = None
+    ir_version: int | None = None
+    quantized: tuple[QuantizedProducts, ...] = ()
+    subgraphs: int = 0
+    external_data: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int | None:

@@ -82,7 +82,7 @@ class Memory(Model):
 
 
 class OperatingSystem(Model):
-    name: Literal["linux", "android"]
+    name: Literal["linux", "android", "macos", "windows"]
     version: str = Field(description="distribution or Android release, e.g. 'Raspberry Pi OS 12'")
     python: str | None = Field(
         default=None, description="version of the system's Python 3; absent where there is none"

@@ -104,7 +104,9 @@ class Recipe(Model):
     def _calibration_is_stated(self) -> Recipe:
         needed = any(rule.scheme and rule.scheme.needs_calibration for rule in self.rules)
         if needed != (self.calibration is not None):
-            raise ValueError("calibration goes with rules whose activations are static, and only so")
+            raise ValueError(
+                "calibration goes with rules whose activations are static, and only so"
+            )
         return self
 
     @property

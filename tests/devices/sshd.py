@@ -157,7 +157,7 @@ def start_sshd(python: Path | None = Path(sys.executable)) -> SshdDevice:
         environment = loopback_environment(files, home, python)
         settings = [
             set_environment(environment),
-            f"ForceCommand {shlex.quote(str(session))}",
+            f"ForceCommand exec {shlex.quote(str(session))}",
             f"Subsystem sftp {subsystem}",
         ]
         listener, port = listen(sshd, files, user, settings)

@@ -1,0 +1,173 @@
+"""From a source to a float artifact that is shown to give the source's answers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import ConversionError, UsageError
+from ..files import written_whole
+from ..targets.facts import ModelFacts
+from ..targets.inspect import inspect_model
+from ..targets.profile import Format
+from ..targets.safe_load import assert_loads
+from .artifact import Array, Artifact, OutputDifference, Port
+from .convert import Converted, Conversion, convert_source
+from .convert.base import Layout
+from .data import Dataset, Sample, seeded_samples
+from .evaluate import differences
+from .runtime import LoadedArtifact
+from .source import Source
+
+#: Largest conversion error: below this SQNR an output is said to have changed.
+MIN_CONVERSION_SQNR_DB = 60.0
+
+#: Errors below this are rounding whatever the SQNR (outputs that are all but zero).
+NEGLIGIBLE_ERROR = 1e-6
+
+_COMPARED_SAMPLES = 4
+
+OpenData = Callable[[tuple[Port, ...]], Dataset | None]
+
+
+def make_float_artifact(
+    source: Source,
+    model_format: Format,
+    directory: Path,
+    *,
+    layout: Layout | None = None,
+    open_data: OpenData = lambda ports: None,
+) -> tuple[Artifact, tuple[list[Sample], str]]:
+    """Converts a source (or copies a file already in the format) and compares the outputs.
+
+    Args:
+        directory: the artifact is written to `<stem>.float32.<format>` in it.
+        layout: for TFLite from a channels-first source.
+        open_data: gives real inputs for the comparison once the model's inputs are known.
+
+    Returns:
+        The artifact, and the samples it was compared on with words for them.
+
+    Raises:
+        UsageError: the source, or the combination, is wrong.
+        ConversionError: an output differs past the tolerance; it is named.
+    """
+    destination = directory / f"{source.stem}.float32.{model_format}"
+    if source.kind == model_format:
+        return _copied(source, model_format, destination, layout, open_data)
+    with written_whole(destination) as temporary:
+        converted = convert_source(source, model_format, Conversion(temporary, layout=layout))
+        facts = inspect_model(temporary)
+        draft = replace(
+            _artifact(facts, temporary, source.spec),
+            inputs=_ports(facts, "inputs", converted),
+            outputs=_ports(facts, "outputs", converted),
+        )
+        samples, words = _inputs_for(draft, converted, open_data)
+        compared = _compared(draft, converted, samples)
+    made = replace(draft, path=destination, differences=compared, compared_on=words)
+    return made, (samples, words)
+
+
+def _copied(
+    source: Source,
+    model_format: Format,
+    destination: Path,
+    layout: Layout | None,
+    open_data: OpenData,
+) -> tuple[Artifact, tuple[list[Sample], str]]:
+    if layout is not None:
+        raise UsageError(
+            f"{source.spec} is {model_format} already; its layout can't be changed",
+            hint="--layout is for TFLite made from PyTorch",
+        )
+    facts = inspect_model(source.file)
+    assert_loads(source.file)
+    if facts.is_quantized:
+        raise UsageError(
+            f"{source.spec} is quantized already; there is no float model to compare with",
+            hint="export from the float model, or use edgewright check and edgewright profile "
+            "on this file as it is",
+        )
+    if destination.resolve() == source.file.resolve():
+        raise UsageError(f"{destination} is the source itself", hint="choose another -o DIR")
+    with written_whole(destination) as temporary:
+        shutil.copyfile(source.file, temporary)
+    artifact = _artifact(inspect_model(destination), destination, source.spec)
+    dataset = open_data(artifact.inputs)
+    if dataset is None:
+        return artifact, (seeded_samples(artifact.inputs, _COMPARED_SAMPLES), "seeded inputs")
+    return artifact, (dataset.first(_COMPARED_SAMPLES), dataset.description)
+
+
+def _artifact(facts: ModelFacts, path: Path, made_from: str) -> Artifact:
+    return Artifact(
+        path=path,
+        format=facts.format,
+        precision="float32",
+        inputs=tuple(Port(spec.name, spec) for spec in facts.inputs),
+        outputs=tuple(Port(spec.name, spec) for spec in facts.outputs),
+        size_bytes=facts.size_bytes,
+        sha256=facts.sha256,
+        made_from=made_from,
+    )
+
+
+def describe_file(path: Path) -> Artifact:
+    """A model file as it is, for profiling and checking: nothing is converted or copied.
+
+    Raises:
+        UsageError: it is missing, or is not a model.
+    """
+    facts = inspect_model(path)
+    assert_loads(path)
+    return _artifact(facts, path, str(path))
+
+
+def _ports(facts: ModelFacts, which: str, converted: Converted) -> tuple[Port, ...]:
+    specs = facts.inputs if which == "inputs" else facts.outputs
+    names = converted.input_names if which == "inputs" else converted.output_names
+    permutations = (
+        converted.input_permutations if which == "inputs" else converted.output_permutations
+    )
+    if not len(specs) == len(names) == len(permutations):
+        raise ConversionError(
+            f"the converted model has {len(specs)} {which}, the source {len(names)}",
+            hint="an unused input or a constant output was dropped; remove it from the source",
+        )
+    return tuple(Port(*parts) for parts in zip(names, specs, permutations, strict=True))
+
+
+def _inputs_for(
+    draft: Artifact, converted: Converted, open_data: OpenData
+) -> tuple[list[Sample], str]:
+    dataset = open_data(draft.inputs)
+    if dataset is not None:
+        return dataset.first(_COMPARED_SAMPLES), dataset.description
+    names = [port.source_name for port in draft.inputs]
+    example = Sample(dict(zip(names, converted.example_inputs, strict=True)))
+    return [example], "the source's example inputs"
+
+
+def _compared(
+    draft: Artifact, converted: Converted, samples: Sequence[Sample]
+) -> tuple[OutputDifference, ...]:
+    names = [port.source_name for port in draft.inputs]
+
+    def reference(sample: Sample) -> list[Array]:
+        return converted.run_source([sample.inputs[name] for name in names])
+
+    compared = differences(reference, LoadedArtifact(draft), samples)
+    for difference in compared:
+        noisy = difference.sqnr_db is not None and difference.sqnr_db < MIN_CONVERSION_SQNR_DB
+        if noisy and difference.max_abs_error > NEGLIGIBLE_ERROR:
+            raise ConversionError(
+                f"output {difference.output} changed in conversion: max abs error "
+                f"{difference.max_abs_error:.3g}, SQNR {difference.sqnr_db:.1f} dB "
+                f"(at least {MIN_CONVERSION_SQNR_DB:g} dB expected)",
+                hint="the source may depend on chance or on training mode; call .eval() in the "
+                "factory",
+            )
+    return compared

@@ -1,0 +1,159 @@
+"""Metrics: what one answer is worth, so that two models can be compared sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UsageError
+from .artifact import Array
+from .user_code import blaming_user, load_function
+
+Score = Callable[[Sequence[Array], Sequence[Array], Array | None], float]
+"""(outputs, float model's outputs, label) -> score of one sample."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score for each sample.
+
+    Attributes:
+        name: as the user names it.
+        score: of one sample.
+        needs_labels: whether samples without a label are an error.
+        binary: scores are 0 or 1, so that paired differences are those of a 2x2 table.
+        higher_is_better: the drop is float - candidate where True, candidate - float otherwise.
+        meaning: one line for people.
+    """
+
+    name: str
+    score: Score
+    needs_labels: bool
+    binary: bool
+    higher_is_better: bool
+    meaning: str
+
+    def drop(self, float_score: float, score: float) -> float:
+        """How much worse the candidate is; negative where it is better."""
+        return float_score - score if self.higher_is_better else score - float_score
+
+
+def get_metric(name: str, base: Path | None = None) -> Metric:
+    """A metric by name, or FILE.py:FUNCTION taking (outputs, label) and returning a number.
+
+    Raises:
+        UsageError: no such metric.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    if ":" in name:
+        return _user_metric(name, base)
+    raise UsageError(
+        f"no metric {name!r}", hint=f"one of {', '.join(METRICS)}, or FILE.py:FUNCTION"
+    )
+
+
+def sqnr_db(reference: Array, approximation: Array) -> float | None:
+    """Signal-to-quantization-noise ratio in dB: 10 log10(sum x^2 / sum (x - y)^2).
+
+    None where the two are equal (no noise), -inf where the reference is all zero and they differ.
+    """
+    signal, noise = _powers(reference, approximation)
+    if noise == 0:
+        return None
+    return float(10 * np.log10(signal / noise)) if signal > 0 else -np.inf
+
+
+def cosine(reference: Array, approximation: Array) -> float:
+    """Cosine of the angle between two arrays seen as vectors; 1 where both are all zero."""
+    x, y = reference.astype(np.float64).ravel(), approximation.astype(np.float64).ravel()
+    lengths = float(np.linalg.norm(x) * np.linalg.norm(y))
+    if lengths == 0:
+        return float(not x.any() and not y.any())
+    return float(np.clip(x @ y / lengths, -1, 1))
+
+
+def _powers(reference: Array, approximation: Array) -> tuple[float, float]:
+    x, y = reference.astype(np.float64), approximation.astype(np.float64)
+    return float(np.sum(x**2)), float(np.sum((x - y) ** 2))
+
+
+def _top(k: int) -> Score:
+    def score(outputs: Sequence[Array], _: Sequence[Array], label: Array | None) -> float:
+        scores = outputs[0].ravel()
+        wanted = _class_index(label, scores.size)
+        # Classes that score strictly more than the right one; ties go to the lower index, as argmax.
+        better = (scores > scores[wanted]).sum() + (scores[:wanted] == scores[wanted]).sum()
+        return float(better < k)
+
+    return score
+
+
+def _class_index(label: Array | None, classes: int) -> int:
+    if label is None or label.size != 1 or label.dtype.kind not in "iub":
+        raise UsageError(f"top-1 and top-5 need one class index per sample, not {label!r}")
+    index = int(label.ravel()[0])
+    if not 0 <= index < classes:
+        raise UsageError(f"label {index} is outside the model's {classes} classes")
+    return index
+
+
+def _agreement(outputs: Sequence[Array], floats: Sequence[Array], _: Array | None) -> float:
+    return float(outputs[0].argmax() == floats[0].argmax())
+
+
+def _truth(floats: Sequence[Array], label: Array | None, size: int) -> Array:
+    if label is None:
+        return floats[0].ravel()
+    if label.size != size:
+        raise UsageError(f"a label has {label.size} values, but the model's output {size}")
+    return label.ravel()
+
+
+def _mean_absolute(outputs: Sequence[Array], floats: Sequence[Array], label: Array | None) -> float:
+    x = outputs[0].astype(np.float64).ravel()
+    return float(np.mean(np.abs(x - _truth(floats, label, x.size))))
+
+
+def _mean_squared(outputs: Sequence[Array], floats: Sequence[Array], label: Array | None) -> float:
+    x = outputs[0].astype(np.float64).ravel()
+    return float(np.mean((x - _truth(floats, label, x.size)) ** 2))
+
+
+def _noise(outputs: Sequence[Array], floats: Sequence[Array], _: Array | None) -> float:
+    powers = [_powers(x, y) for x, y in zip(floats, outputs, strict=True)]
+    signal, noise = sum(p[0] for p in powers), sum(p[1] for p in powers)
+    if noise == 0:
+        return 0.0
+    return noise / signal if signal > 0 else float("inf")
+
+
+def _cosine(outputs: Sequence[Array], floats: Sequence[Array], _: Array | None) -> float:
+    return float(np.mean([cosine(x, y) for x, y in zip(floats, outputs, strict=True)]))
+
+
+def _user_metric(spec: str, base: Path | None) -> Metric:
+    function = load_function(spec, "the metric", base)
+
+    def score(outputs: Sequence[Array], _: Sequence[Array], label: Array | None) -> float:
+        with blaming_user(f"the metric {spec}"):
+            return float(function(list(outputs), label))
+
+    return Metric(spec, score, False, False, True, "yours: higher is better")
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("top1", _top(1), True, True, True, "right class first"),
+        Metric("top5", _top(5), True, True, True, "right class among the first five"),
+        Metric("agreement", _agreement, False, True, True, "same first class as the float model"),
+        Metric("cosine", _cosine, False, False, True, "cosine to the float model's outputs"),
+        Metric("sqnr", _noise, False, False, False, "noise / signal power; 0.01 is 20 dB SQNR"),
+        Metric("mae", _mean_absolute, False, False, False, "mean absolute error of output 0"),
+        Metric("mse", _mean_squared, False, False, False, "mean squared error of output 0"),
+    )
+}

@@ -1,0 +1,179 @@
+"""What is to be measured, in the host's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..exporters.artifact import Array, Artifact
+from ..targets.profile import Format, RuntimeName
+from .result import Mode
+
+Precision = Literal["float32", "float16", "quantized"]
+
+
+@dataclass(frozen=True)
+class OutputPort:
+    """One output of a model.
+
+    Attributes:
+        name: what results call it.
+        to_comparable: raw output of the file -> real values in the source's layout.
+    """
+
+    name: str
+    to_comparable: Callable[[Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredModel:
+    """One model of a measurement, with the inputs it is run on and the answers it ought to give.
+
+    Attributes:
+        name: what progress and results call it; unique within a measurement.
+        precision: decides how close the device has to come to the host (`correctness.py`).
+        inputs: reference inputs, each a list of arrays in the file's own order, layout and dtype.
+            Timed inferences use them in turn; there has to be at least one.
+        outputs: the file's outputs, in its own order.
+        host_outputs: what this very file gives on the host for `inputs`, raw, in its own order;
+            empty where unknown.
+        float_outputs: what the float model gives for the same inputs, comparable (as
+            `to_comparable` returns them), in the same order of outputs; empty where unknown.
+    """
+
+    name: str
+    path: Path
+    format: Format
+    sha256: str
+    size_bytes: int
+    precision: Precision
+    inputs: Sequence[Sequence[Array]]
+    outputs: Sequence[OutputPort]
+    host_outputs: Sequence[Sequence[Array]] = ()
+    float_outputs: Sequence[Sequence[Array]] = ()
+
+    @classmethod
+    def of(
+        cls,
+        artifact: Artifact,
+        inputs: Sequence[Sequence[Array]],
+        *,
+        host_outputs: Sequence[Sequence[Array]] = (),
+        float_outputs: Sequence[Sequence[Array]] = (),
+    ) -> MeasuredModel:
+        """A model from an artifact; arrays as the attributes of the same names."""
+        is_float = artifact.precision in ("float32", "float16")
+        return cls(
+            name=artifact.name,
+            path=artifact.path,
+            format=artifact.format,
+            sha256=artifact.sha256,
+            size_bytes=artifact.size_bytes,
+            precision=artifact.precision if is_float else "quantized",  # type: ignore[arg-type]
+            inputs=inputs,
+            outputs=[OutputPort(port.source_name, port.to_source) for port in artifact.outputs],
+            host_outputs=host_outputs,
+            float_outputs=float_outputs,
+        )
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """When there are enough samples.
+
+    Attributes:
+        queries: inferences wanted.
+        seconds: time wanted, the sum of the inferences alone.
+        both: whether both are needed, or the first that is reached is enough.
+        min_rounds: blocks needed in any case; models alternate block by block.
+        min_queries: inferences needed in any case.
+        max_queries: where to stop in any case (a very fast model).
+        warm_up_queries: inferences of the warm-up, at least.
+        warm_up_s: time of the warm-up, at least.
+        warm_up_max_s: where the warm-up of a slow model stops, whatever is missing.
+    """
+
+    queries: int
+    seconds: float
+    both: bool
+    min_rounds: int
+    min_queries: int
+    max_queries: int = 100_000
+    warm_up_queries: int = 5
+    warm_up_s: float = 0.5
+    warm_up_max_s: float = 3.0
+
+
+#: Release: MLPerf Mobile's single stream (Janapa Reddi et al. 2022, "MLPerf Mobile Inference
+#: Benchmark", arXiv:2012.02328): 1024 queries and 60 s at least.
+SAMPLING: dict[Mode, Sampling] = {
+    "quick": Sampling(queries=128, seconds=10, both=False, min_rounds=10, min_queries=20),
+    "release": Sampling(queries=1024, seconds=60, both=True, min_rounds=20, min_queries=1024),
+}
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How to measure.
+
+    Attributes:
+        threads: of the runtime, within one operator.
+        runtime: the runtime to use on the device; the first it has for the format by default.
+        deadline_s: after which the device gives up; None: from the mode and the number of models.
+        reconnect_s: how long a lost connection is tried again.
+        poll_s: how often the device is asked.
+        pick_up_s: how old a finished measurement left on the device may be to be taken for this.
+        sampling: in place of the mode's.
+        base: the directory on the device; None: see `deploy.py`.
+        python: the Python on the device; None: see `deploy.py`.
+    """
+
+    mode: Mode = "quick"
+    threads: int = 1
+    runtime: RuntimeName | None = None
+    deadline_s: float | None = None
+    reconnect_s: float = 60.0
+    poll_s: float = 0.5
+    pick_up_s: float = 3600.0
+    sampling: Sampling | None = None
+    base: str | None = None
+    python: str | None = None
+
+    @property
+    def effective_sampling(self) -> Sampling:
+        return self.sampling or SAMPLING[self.mode]
+
+    def effective_deadline_s(self, models: int) -> float:
+        if self.deadline_s is not None:
+            return self.deadline_s
+        return (300.0 if self.mode == "quick" else 900.0) * models
+
+
+Phase = Literal[
+    "connect", "push", "load", "first inference", "reference inputs", "warm-up", "measure",
+    "collect", "lost",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """What a measurement does now.
+
+    Attributes:
+        phase: 'push' counts bytes, 'measure' inferences; 'lost' says that the connection broke and
+            is being tried again; the others count nothing.
+        model: the model's name; None where it is about all.
+        done, total: of what the phase counts.
+        message: words for a person; may be empty.
+    """
+
+    phase: Phase
+    model: str | None = None
+    done: int = 0
+    total: int = 0
+    message: str = field(default="")
+
+
+OnProgress = Callable[[ProgressEvent], None]

@@ -1,0 +1,101 @@
+"""Command lines: what can be one, and how it crosses a POSIX shell unchanged."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from ...errors import UsageError
+
+MAX_COMMAND_BYTES = 100_000
+"""Below what Linux takes for one argument of a program (128 KiB) and SSH for one packet."""
+
+SIGNAL_BASE = 128
+
+# Runs "$@" in a session of its own, without input, and ends with its exit code. Standard input
+# stays open as long as somebody wants the answer; when it ends, because the command took too
+# long or the connection was lost, the command is killed with its children. Without the program
+# setsid only the command itself is.
+SUPERVISED = """\
+exec 3<&0
+if command -v setsid >/dev/null 2>&1
+then setsid "$@" </dev/null 3<&- & child=$!; group=-$child
+else "$@" </dev/null 3<&- & child=$!; group=$child
+fi
+exec 2>/dev/null
+(read -r _ <&3; kill -9 "$group" "$child") >/dev/null & watcher=$!
+exec 3<&-
+wait "$child"; code=$?
+kill -9 "$watcher"
+exit "$code"
+"""
+
+# $1: target, $2: unfinished name beside it, $3: size. When the connection is lost, standard input
+# ends early, the size differs, and the device itself removes the unfinished copy.
+RECEIVE = """\
+LC_ALL=C; export LC_ALL
+if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
+cat > "$2" && [ $(wc -c < "$2") -eq "$3" ] && mv -f "$2" "$1" && exit 0
+rm -f "$2"
+exit 1
+"""
+
+# $1: source. Prints the size on a line of its own, then the bytes.
+SEND = """\
+LC_ALL=C; export LC_ALL
+if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
+if [ -e "$1" ] && [ ! -f "$1" ]; then echo "not a regular file" >&2; exit 1; fi
+wc -c < "$1" && exec cat < "$1"
+"""
+
+
+def checked_command(command: Sequence[str]) -> list[str]:
+    """The command as a list of arguments.
+
+    Raises:
+        UsageError: it is empty, too long, or no program can be given such an argument.
+    """
+    arguments = list(command)
+    if isinstance(command, str) or not arguments or not arguments[0]:
+        raise UsageError(f"{command!r} is not a command: an argument list is expected")
+    for argument in arguments:
+        checked_text(argument)
+    return arguments
+
+
+def checked_text(argument: str) -> None:
+    """Raises UsageError where no program can be given this text."""
+    if "\0" in argument:
+        raise UsageError(f"{argument!r:.200} contains a NUL character: no program can be given it")
+    try:
+        argument.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{argument!r:.200} is not text: no program can be given it") from error
+
+
+def shell_line(script: str, arguments: Sequence[str]) -> bytes:
+    """The line that makes a device's shell run `script` with exactly these arguments.
+
+    Raises:
+        UsageError: it would be too long.
+    """
+    line = shlex.join(["sh", "-c", script, "edgewright", *arguments])
+    encoded = line.encode("utf-8", "surrogateescape")
+    if len(encoded) > MAX_COMMAND_BYTES:
+        raise UsageError(
+            f"a command of {len(encoded)} bytes is too long for a device (at most "
+            f"{MAX_COMMAND_BYTES})",
+            hint="push a file and name it instead",
+        )
+    return encoded
+
+
+def signal_as_code(returncode: int) -> int:
+    """Python's code of an ended process, as a shell gives it: 128 + N where signal N ended it."""
+    return SIGNAL_BASE - returncode if returncode < 0 else returncode
+
+
+def last_words(output: str, limit: int = 200) -> str:
+    """The last line of a command's output that says something; empty where there is none."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1][-limit:] if lines else ""

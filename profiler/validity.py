@@ -1,0 +1,137 @@
+"""Whether samples may be believed, in words that need no hardware engineer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .job import Sampling
+from .result import Conditions, Validity
+
+#: Median of the last third against that of the first.
+MAX_DRIFT = 0.10
+#: A drift has to be beyond chance, too (two-sided Mann-Whitney U).
+DRIFT_P_VALUE = 0.01
+MAX_FREQUENCY_CHANGE = 0.05
+#: p90 / p50. A board that does nothing else stays below 1.1, a desktop with a browser open around
+#: 1.2 to 1.4; beyond 1.5 every tenth inference waits half its own time for somebody else, and p90,
+#: which releases are judged by, would describe that somebody.
+MAX_SPREAD = 1.5
+#: Differences of p90 and p50 below this are the operating system's timer and interrupts.
+SPREAD_FLOOR_MS = 0.05
+
+
+def judge(
+    samples_ms: Sequence[float],
+    sampling: Sampling,
+    conditions: Sequence[Conditions],
+    *,
+    rounds: int,
+    emulated: bool,
+) -> Validity:
+    """The verdict on one run; every reason comes with what to do about it.
+
+    Args:
+        samples_ms: in the order they were taken.
+        rounds: how many blocks they came in.
+    """
+    reasons = [
+        *_emulated(emulated),
+        *_too_few(samples_ms, sampling, rounds),
+        *_throttled(conditions),
+        *_frequency(conditions),
+        *_drift(samples_ms),
+        *_spread(samples_ms),
+    ]
+    return Validity(valid=not reasons, reasons=tuple(reasons))
+
+
+def _emulated(emulated: bool) -> list[str]:
+    if not emulated:
+        return []
+    return [
+        "the device's CPU is emulated, so its times say nothing of a real device: "
+        "measure on the device itself"
+    ]
+
+
+def _too_few(samples_ms: Sequence[float], sampling: Sampling, rounds: int) -> list[str]:
+    count, seconds = len(samples_ms), sum(samples_ms) / 1000
+    if count >= sampling.max_queries:
+        return []
+    enough = [count >= sampling.queries, seconds >= sampling.seconds]
+    sufficient = all(enough) if sampling.both else any(enough)
+    if sufficient and rounds >= sampling.min_rounds and count >= sampling.min_queries:
+        return []
+    word = "and" if sampling.both else "or"
+    return [
+        f"too few samples: {count} inferences in {seconds:.1f} s and {rounds} rounds, wanted are "
+        f"{sampling.queries} {word} {sampling.seconds:g} s, and at least {sampling.min_queries} in "
+        f"{sampling.min_rounds} rounds: raise the deadline, or use a faster model"
+    ]
+
+
+def _throttled(conditions: Sequence[Conditions]) -> list[str]:
+    held_back = [moment for moment in conditions if moment.throttled]
+    if not held_back:
+        return []
+    hottest = max((m.temperature_c for m in held_back if m.temperature_c is not None), default=None)
+    heat = "" if hottest is None else f", at up to {hottest:.0f} °C"
+    flags = ", ".join(sorted({m.throttled_flags for m in held_back if m.throttled_flags}))
+    return [
+        f"the device slowed itself down in {len(held_back)} of {len(conditions)} looks{heat}"
+        f"{f' ({flags})' if flags else ''}: it is too hot or its power supply is too weak; let it "
+        "cool down, add a heat sink or fan, use the maker's power supply, and measure again"
+    ]
+
+
+def _frequency(conditions: Sequence[Conditions]) -> list[str]:
+    # A governor lets an idle CPU sleep: what it does before and after says nothing of the samples.
+    seen = [m.frequency_hz for m in conditions if m.taken == "during" and m.frequency_hz]
+    if len(seen) < 2 or (max(seen) - min(seen)) <= MAX_FREQUENCY_CHANGE * max(seen):
+        return []
+    governors = {moment.governor for moment in conditions if moment.governor}
+    governor = f" (governor {', '.join(sorted(governors))})" if governors else ""
+    return [
+        f"the CPU changed its speed while measuring, between {min(seen) / 1e6:.0f} and "
+        f"{max(seen) / 1e6:.0f} MHz{governor}: fix it with "
+        "`sudo cpupower frequency-set -g performance` on the device and measure again"
+    ]
+
+
+def _drift(samples_ms: Sequence[float]) -> list[str]:
+    third = len(samples_ms) // 3
+    if third < 3:
+        return []
+    first, last = np.array(samples_ms[:third]), np.array(samples_ms[-third:])
+    before, after = float(np.median(first)), float(np.median(last))
+    if abs(after - before) <= MAX_DRIFT * before:
+        return []
+    from scipy.stats import mannwhitneyu
+
+    if mannwhitneyu(first, last).pvalue >= DRIFT_P_VALUE:
+        return []
+    if after > before:
+        why = "it was warming up, or something else started to run: let it cool down, end that"
+    else:
+        why = (
+            "it was still getting up to speed, or something else was running before: wait a minute"
+        )
+    return [
+        f"the times drifted from {before:.3g} ms to {after:.3g} ms during the run; {why}, and "
+        "measure again"
+    ]
+
+
+def _spread(samples_ms: Sequence[float]) -> list[str]:
+    if not samples_ms:
+        return []
+    p50, p90 = (float(value) for value in np.percentile(samples_ms, (50, 90)))
+    if p90 <= MAX_SPREAD * p50 or p90 - p50 <= SPREAD_FLOOR_MS:
+        return []
+    return [
+        f"the times are too uneven: one inference in ten took {p90:.3g} ms or more, half of them "
+        f"{p50:.3g} ms or less; something else is using the device: end other programs (or use "
+        "fewer threads than it has cores) and measure again"
+    ]
