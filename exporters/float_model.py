@@ -14,7 +14,7 @@ from ..targets.inspect import inspect_model
 from ..targets.profile import Format
 from ..targets.safe_load import assert_loads
 from .artifact import Array, Artifact, OutputDifference, Port
-from .convert import Converted, Conversion, convert_source
+from .convert import Conversion, Converted, convert_source
 from .convert.base import Layout
 from .data import Dataset, Sample, seeded_samples
 from .evaluate import differences

@@ -93,7 +93,7 @@ CONDITIONS_EVERY_S = 1.0
 BLOCK_S = 1.0
 
 
-class Refusal(Exception):  # noqa: N818 - not a mistake
+class Refusal(Exception):
     """Something that the host is told in so many words."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -453,7 +453,6 @@ def poll(directory: str, since: int) -> Json:
     with contextlib.suppress(OSError), open(directory + "/progress.jsonl") as handle:
         lines = handle.read().split("\n")[:-1]
         document["progress"] = [json.loads(line) for line in lines[since:]]
-        document["next"] = max(since, len(lines))
     with contextlib.suppress(OSError):
         began = os.stat(directory + "/pid").st_mtime
         document["started_s_ago"] = max(0.0, time.time() - began)
@@ -520,23 +519,21 @@ def start(directory: str) -> Json:
 
 def stop(directory: str) -> Json:
     """Ends the conductor and its workers, which share its process group, and waits for it."""
-    pid = conductor_pid(directory)
     try:
-        group = pid or int(read_text(directory + "/pid").split()[0])
+        group = int(read_text(directory + "/pid").split()[0])
     except (OSError, ValueError):
         return {"stopped": 0}
-    # Workers outlive a conductor that was killed only for a moment, but they carry its group; a
-    # stranger with the conductor's number is recognised by not being that group's leader's child.
-    members = group_members(group) if pid or process_stat(group) is None else []
+    # A number is not given away while a group has it: if it is a stranger's, the group is gone.
+    if conductor_pid(directory) is None and process_stat(group) is not None:
+        return {"stopped": 0}
+    stopped = len(group_members(group))
     for number, patience_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
-        if not group_members(group) or not members:
-            break
+        deadline = time.monotonic() + patience_s
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, number)
-        deadline = time.monotonic() + patience_s
         while group_members(group) and time.monotonic() < deadline:
             time.sleep(0.02)
-    return {"stopped": len(members)}
+    return {"stopped": stopped}
 
 
 def clean(base: str, blobs: bool) -> Json:
@@ -746,7 +743,7 @@ def is_out_of_memory(text: str) -> bool:
 # --- The conductor: blocks of every model in turn -------------------------------------------------
 
 
-class ModelFailed(Exception):  # noqa: N818
+class ModelFailed(Exception):
     """This model can't be measured; the others go on. Carries the `error` of its result."""
 
     def __init__(self, error: Json) -> None:
@@ -754,7 +751,7 @@ class ModelFailed(Exception):  # noqa: N818
         self.error = error
 
 
-class DeadlinePassed(Exception):  # noqa: N818
+class DeadlinePassed(Exception):
     """The job's time is up."""
 
 
@@ -800,6 +797,7 @@ class Measured:
             (all(enough) if sampling["both"] else any(enough))
             and len(self.blocks) >= sampling["min_rounds"]
             and self.taken >= sampling["min_queries"]
+            and self.seconds >= sampling["min_seconds"]
         )
 
     @property
@@ -883,30 +881,29 @@ class Measured:
                         pipe.close()
             self.process = None
 
-    def prepare(self) -> None:
-        """Load, first inference, reference inputs."""
+    def load(self) -> None:
         self.start()
         task = dict(self.model, threads=self.job["threads"], stderr_path=self.stderr_path)
         self.result.update(self.ask("load", **task))
-        self.phase = "first inference"
+
+    def first(self) -> None:
         self.result.update(self.ask("first"))
-        self.phase = "reference inputs"
+
+    def reference(self) -> None:
         self.ask("reference", outputs_path=self.outputs_path)
 
     def warm_up(self) -> None:
         """Warms up, and plans blocks so that there are rounds enough, of about a second at most."""
-        self.phase = "warm-up"
         sampling = self.job["sampling"]
         self.warm_up_ns = self.ask("warm_up", **sampling)["spent_ns"]
         each_s = max(statistics.median(self.warm_up_ns) / 1e9, 1e-6)
-        by_time = sampling["seconds"] / each_s
         choose = max if sampling["both"] else min
-        planned = max(choose(sampling["queries"], by_time), sampling["min_queries"])
+        planned = choose(sampling["queries"], sampling["seconds"] / each_s)
+        planned = max(planned, sampling["min_queries"], sampling["min_seconds"] / each_s)
         planned = min(planned, sampling["max_queries"])
         in_rounds = math.ceil(planned / sampling["min_rounds"])
         self.block_queries = max(1, min(in_rounds, math.ceil(BLOCK_S / each_s)))
         self.planned = max(math.ceil(planned), self.block_queries * sampling["min_rounds"])
-        self.phase = "measure"
 
     def measure_block(self, settling: int) -> None:
         answer = self.ask("block", queries=self.block_queries, settling=settling)
@@ -960,6 +957,7 @@ class Conductor:
                 if not model.blocks and model.result["status"] == "finished":
                     message = "not done in %g s" % self.job["deadline_s"]
                     model.fail({"kind": "timeout", "message": message, "phase": model.phase})
+            self.look("after")
             self.notes.append("stopped at the deadline of %g s" % self.job["deadline_s"])
         finally:
             for model in self.models:
@@ -976,12 +974,10 @@ class Conductor:
         for model in group:
             model.result["conditions"] = self.conditions
         self.look("before")
-        for step in (Measured.prepare, Measured.warm_up):
-            for model in group:
-                if model.result["status"] == "finished":
-                    self.tell(model, always=True)
-                    with self.surviving(model):
-                        step(model)
+        for model in group:
+            self.take(model, ("load", "first inference", "reference inputs"))
+        for model in group:
+            self.take(model, ("warm-up",))
         forwards = True
         while True:
             unfinished = [model for model in group if model.alive and not model.done]
@@ -990,6 +986,7 @@ class Conductor:
             settling = 1 if sum(model.alive for model in group) > 1 else 0
             # Every other round backwards, so that none always follows the same neighbour.
             for model in unfinished if forwards else reversed(unfinished):
+                model.phase = "measure"
                 with self.surviving(model):
                     model.measure_block(settling)
                 self.look("during")
@@ -998,6 +995,21 @@ class Conductor:
         self.look("after")
         for model in group:
             model.end()
+
+    def take(self, model: Measured, phases: Sequence[str]) -> None:
+        """Takes a model through phases of its preparation, until one fails."""
+        steps = {
+            "load": model.load,
+            "first inference": model.first,
+            "reference inputs": model.reference,
+            "warm-up": model.warm_up,
+        }
+        for phase in phases:
+            if model.result["status"] == "finished":
+                model.phase = phase
+                self.tell(model, always=True)
+                with self.surviving(model):
+                    steps[phase]()
 
     @contextlib.contextmanager
     def surviving(self, model: Measured) -> Iterator[None]:

@@ -62,7 +62,12 @@ def _too_few(samples_ms: Sequence[float], sampling: Sampling, rounds: int) -> li
         return []
     enough = [count >= sampling.queries, seconds >= sampling.seconds]
     sufficient = all(enough) if sampling.both else any(enough)
-    if sufficient and rounds >= sampling.min_rounds and count >= sampling.min_queries:
+    in_any_case = (
+        rounds >= sampling.min_rounds
+        and count >= sampling.min_queries
+        and seconds >= sampling.min_seconds
+    )
+    if sufficient and in_any_case:
         return []
     word = "and" if sampling.both else "or"
     return [

@@ -14,7 +14,7 @@ from ..runtime import first_line
 
 _LONGEST_CAUSE = 240
 
-_REPLACE = "replace that operation in the model, or convert to another format"
+_REPLACE = "replace that operation in the model, or try the other format"
 _DATA_DEPENDENT = (
     "its control flow or a shape depends on the values of its inputs",
     "use torch.where or torch.cond in place of an `if` on tensor values, and avoid .item(), "

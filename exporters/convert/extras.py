@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
 
 from ...errors import UsageError
@@ -20,6 +21,9 @@ def need(module: str, extra: str) -> ModuleType:
     Raises:
         UsageError: it is not installed, or can't be imported.
     """
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        return loaded
     try:
         with quiet():
             return importlib.import_module(module)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 import tempfile
@@ -25,6 +26,7 @@ def quiet() -> Iterator[None]:
         tempfile.TemporaryFile() as captured,
         _python_streams(captured.fileno()),
         _descriptors(captured.fileno()),
+        _root_handlers(),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
@@ -53,6 +55,16 @@ def _descriptors(target: int) -> Iterator[None]:
         for descriptor, original in saved.items():
             os.dup2(original, descriptor)
             os.close(original)
+
+
+@contextlib.contextmanager
+def _root_handlers() -> Iterator[None]:
+    """Drops the handler that a library's logging.warning() gives the root logger."""
+    before = list(logging.root.handlers)
+    try:
+        yield
+    finally:
+        logging.root.handlers[:] = before
 
 
 @contextlib.contextmanager

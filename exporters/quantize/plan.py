@@ -221,3 +221,10 @@ def _name(precision: str, scheme: Scheme, operators: Sequence[str]) -> str:
     if precision == "int8" and "*" not in operators:
         parts.append("linear")
     return "-".join(parts)
+
+
+def preference(facts: ModelFacts) -> tuple[Precision, ...]:
+    """Precisions from the one expected to be fastest, until the device has been measured."""
+    if is_convolutional(facts):
+        return ("int8", "float16", "float32", "int8-weights", "int4", "int8-dynamic")
+    return ("int8-dynamic", "int8", "int4", "float16", "float32", "int8-weights")

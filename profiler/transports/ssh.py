@@ -38,6 +38,9 @@ KILL_PATIENCE_S = 5.0
 """How long to wait for the word that a command that took too long was killed."""
 
 
+_SIZE_LINE_BYTES = 64
+
+
 class SshTransport:
     """Runs commands and copies files over one SSH connection, made when it is first needed.
 
@@ -201,7 +204,7 @@ class SshTransport:
     def _size_line(self, channel: paramiko.Channel, remote: str) -> tuple[int, bytes]:
         """The number that SEND begins with, and what came after it."""
         received = b""
-        while b"\n" not in received:
+        while b"\n" not in received and len(received) < _SIZE_LINE_BYTES:
             piece = self._receive(channel)
             if not piece:
                 output = self._rest(channel)

@@ -39,14 +39,14 @@ class Connection:
             Unreachable, HostKeyMismatch, Unauthorized, DeviceError: as the mapping says.
             UsageError: a known_hosts file can't be read.
         """
-        import paramiko
+        from .ssh_paramiko import LoginTransport
 
         _keep_quiet()
         self._destination = destination
         self._closing = threading.Event()
         self._lost_because: str | None = None
         self._link = _open_link(destination)
-        self._transport = paramiko.Transport(self._link, default_window_size=WINDOW_BYTES)
+        self._transport = LoginTransport(self._link, default_window_size=WINDOW_BYTES)
         try:
             self._shake_hands()
             self._log_in()

@@ -42,6 +42,8 @@ def device_error(error: BaseException, where: str) -> DeviceError:
         case paramiko.BadAuthenticationType() | paramiko.ssh_exception.PartialAuthentication():
             accepted = ", ".join(error.allowed_types)
             return Unauthorized(f"{where}: it refused the credentials; it accepts {accepted}")
+        case paramiko.AuthenticationException() if _is_hang_up(str(error)):
+            return Unreachable(f"{where}: the connection ended during the login{_in_brackets(error)}")
         case paramiko.AuthenticationException():
             return Unauthorized(f"{where}: it refused the credentials{_in_brackets(error)}")
         case paramiko.ChannelException():
@@ -108,6 +110,10 @@ def _socket_error(error: EOFError | OSError, where: str) -> DeviceError:
     return Unreachable(
         f"{where}: the connection failed ({getattr(error, 'strerror', None) or error})"
     )
+
+
+def _is_hang_up(text: str) -> bool:
+    return "timeout" in text.lower() or "transport shut down" in text
 
 
 def _in_brackets(error: BaseException) -> str:

@@ -203,6 +203,7 @@ def configuration(
 ) -> str:
     """The sshd_config of a device: one user, one key, no limits that a test would run into."""
     lines = [
+        *settings,  # first, as sshd takes the first of two
         f"ListenAddress {LOOPBACK}",
         f"Port {port}",
         f"HostKey {files.host_key}",
@@ -222,7 +223,6 @@ def configuration(
         "MaxSessions 100",
         "MaxAuthTries 20",
         "LogLevel VERBOSE",
-        *settings,
     ]
     # Newer servers shut out an address after a few refused logins; older ones don't know the word.
     if supports(sshd, files, "PerSourcePenalties no"):

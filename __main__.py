@@ -1,0 +1,5 @@
+"""`python -m edgewright`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,531 @@
+"""The command line: arguments, printing, exit codes.
+
+Heavy modules are imported inside the commands, so that `--help` and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from . import __version__
+from .errors import DeviceError, EdgewrightError, UsageError
+
+if TYPE_CHECKING:
+    from .pipeline import Listener
+    from .profiler.result import Run
+
+app = typer.Typer(
+    name="edgewright",
+    help="Takes a trained model to a phone or an embedded board and proves that it belongs there.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_command=True)
+app.add_typer(targets_app, name="targets")
+
+
+class FormatName(StrEnum):
+    """--format"""
+
+    ONNX = "onnx"
+    TFLITE = "tflite"
+
+
+class PrecisionName(StrEnum):
+    """--precision"""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+    INT8_DYNAMIC = "int8-dynamic"
+    INT8_WEIGHTS = "int8-weights"
+    INT4 = "int4"
+
+
+class LayoutName(StrEnum):
+    """--layout"""
+
+    NCHW = "nchw"
+    NHWC = "nhwc"
+
+
+class ModeName(StrEnum):
+    """--mode"""
+
+    QUICK = "quick"
+    RELEASE = "release"
+
+
+class RuntimeChoice(StrEnum):
+    """--runtime"""
+
+    ONNXRUNTIME = "onnxruntime"
+    AI_EDGE_LITERT = "ai_edge_litert"
+    TFLITE_RUNTIME = "tflite_runtime"
+
+
+def _complete_target(incomplete: str) -> list[str]:
+    # Names are file names: reading the profiles would make completion slow.
+    folder = Path(__file__).parent / "device_configs"
+    return sorted(p.stem for p in folder.glob("*.toml") if p.stem.startswith(incomplete))
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target", "-t", help="A device by name, or a TOML file.", autocompletion=_complete_target
+    ),
+]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+    _State.debug = debug
+
+
+class _State:
+    """What main() has to know of the command that failed."""
+
+    debug = False
+    as_json = False
+
+
+@app.command()
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="FILE.py:FACTORY, package.module:FACTORY, a .pt2, .keras, .h5, .onnx or .tflite "
+            "file, or a SavedModel directory."
+        ),
+    ],
+    target: Target,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the artifacts.")],
+    model_format: Annotated[
+        FormatName | None,
+        typer.Option("--format", "-f", help="By default what the target prefers."),
+    ] = None,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="'auto' tries what the target's CPU runs fast.")
+    ] = PrecisionName.AUTO,
+    layout: Annotated[
+        LayoutName | None, typer.Option(help="nhwc: channels-last inputs for TFLite.")
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="Inputs for static INT8: an .npz, a picture folder or FILE.py:FUNCTION."),
+    ] = None,
+    evaluation: Annotated[
+        str | None, typer.Option(help="Inputs (and labels) to prove the accuracy with.")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="top1, top5, agreement, cosine, sqnr, mae, mse or FILE.py:FUNCTION; by default "
+            "top1 with labels, cosine without."
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(min=0.0, help="Allowed drop in the metric's own unit.")
+    ] = 0.01,
+    project: Annotated[
+        Path | None,
+        typer.Option(help="Project file whose [data] says how to read pictures and integers."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Convert and quantize a model for a device, and prove each candidate against float."""
+    _State.as_json = as_json
+    from .exporters.export import DataOptions, ExportRequest
+    from .exporters.export import export as run_export
+    from .exporters.source import parse_source
+    from .files import write_json
+    from .profiler.report import export_document
+    from .project import read_project
+    from .targets.load import load_target
+
+    told = read_project(project).data if project else None
+    request = ExportRequest(
+        source=parse_source(source),
+        targets=(load_target(target),),
+        directory=output,
+        formats=(model_format.value,) if model_format else (),
+        precisions=() if precision is PrecisionName.AUTO else (precision.value,),
+        layout=layout.value if layout else None,
+        data=DataOptions(
+            calibration=calibration,
+            evaluation=evaluation,
+            preprocessing=told.images if told else None,
+            scale=told.scale if told else None,
+            metric=metric,
+            max_drop=max_drop,
+        ),
+    )
+    with _progress() as listener:
+        result = run_export(request, listener.on_host)
+    document = export_document(result)
+    write_json(output / "export.json", document)
+
+    def table() -> Any:
+        from .profiler.tables import export_table
+
+        return export_table(result)
+
+    _show(document, table, as_json)
+    if result.chosen is None:
+        raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")], as_json: Json = False
+) -> None:
+    """Tell what a model file holds: operators, types, shapes, MACs, weights."""
+    _State.as_json = as_json
+    from .profiler.report import facts_document
+    from .targets.inspect import inspect_model
+
+    facts = inspect_model(model)
+
+    def table() -> Any:
+        from .profiler.tables import facts_table
+
+        return facts_table(facts)
+
+    _show(facts_document(facts), table, as_json)
+
+
+@app.command()
+def check(
+    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    target: Target,
+    as_json: Json = False,
+) -> None:
+    """Say whether a model fits a device, and what to do where it does not."""
+    _State.as_json = as_json
+    from .profiler.report import check_document
+    from .targets.check import check as run_check
+    from .targets.inspect import inspect_model
+    from .targets.load import load_target
+
+    profile_of_target = load_target(target)
+    result = run_check(inspect_model(model), profile_of_target)
+
+    def table() -> Any:
+        from .profiler.tables import check_table
+
+        return check_table(result, profile_of_target.title)
+
+    document = {"schema_version": 1, "target": profile_of_target.name, **check_document(result)}
+    _show(document, table, as_json)
+    if not result.compatible:
+        raise typer.Exit(1)
+
+
+@app.command()
+def profile(
+    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="local or ssh://user@host:port")
+    ] = "local",
+    runtime: Annotated[
+        RuntimeChoice | None, typer.Option(help="By default what the device has for the format.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    mode: Annotated[
+        ModeName, typer.Option(help="quick: 128 queries or 10 s; release: 1024 and 60 s.")
+    ] = ModeName.QUICK,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File for the run with every sample.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on a device: latency, load, memory, conditions, correctness."""
+    _State.as_json = as_json
+    from .files import ensure_directory, write_json
+    from .pipeline import profile as run_profile
+    from .profiler.job import MeasureSettings
+
+    if output is not None:
+        ensure_directory(output.parent)
+    settings = MeasureSettings(
+        mode=mode.value, threads=threads, runtime=runtime.value if runtime else None
+    )
+    with _progress() as listener:
+        run = run_profile(model, device, settings, listener.on_device)
+    if output is not None:
+        write_json(output, run.to_json())
+
+    def table() -> Any:
+        from .profiler.tables import run_table
+
+        return run_table(run)
+
+    _show(run.to_json(), table, as_json)
+    if run.correctness.status == "failed":
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    reference: Annotated[Path, typer.Argument(help="A run that `profile -o` wrote.")],
+    run: Annotated[Path, typer.Argument(help="The run to hold against it.")],
+    max_slowdown: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Fail unless RUN is proven at most this much slower (0.05 is 5%)."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether one run is faster than another, with the confidence interval."""
+    _State.as_json = as_json
+    from .profiler.report import comparison_document
+    from .profiler.stats import compare_runs
+
+    first, second = _read_run(reference), _read_run(run)
+    if first.device.address != second.device.address or first.device.cpu != second.device.cpu:
+        raise UsageError(
+            f"the runs are of different devices: {first.device.address} ({first.device.cpu}) and "
+            f"{second.device.address} ({second.device.cpu})",
+            hint="compare runs of one device; a ratio across devices says nothing of the models",
+        )
+    comparison = compare_runs(first, second)
+
+    def table() -> Any:
+        from .profiler.tables import comparison_text
+
+        return comparison_text(first, second, comparison)
+
+    _show({"schema_version": 1, **comparison_document(comparison)}, table, as_json)
+    if max_slowdown is not None and (
+        comparison.interval is None or comparison.interval[1] > 1 + max_slowdown
+    ):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ship(
+    project: Annotated[Path, typer.Argument(help="The project file, edgewright.toml.")],
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", "-d", help="Measure there instead of the project's devices."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Directory for artifacts, runs and result.json.")
+    ] = Path("edgewright-result"),
+    accept_invalid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REASON", help="Let measurements pass that are not valid; say in words why."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Go the whole way: export, evaluate, check, deploy, measure, and say yes or no."""
+    _State.as_json = as_json
+    from .files import ensure_directory, write_json
+    from .pipeline import ship as run_ship
+    from .profiler.report import ship_document
+    from .project import read_project
+
+    told = read_project(project)
+    ensure_directory(output)
+    with _progress() as listener:
+        shipment = run_ship(
+            told,
+            project.resolve().parent,
+            output,
+            devices=device or (),
+            accept_invalid=accept_invalid,
+            listener=listener,
+        )
+    files = {}
+    for number, run in enumerate(shipment.runs):
+        name = f"{number:02d}-{run.model_name.replace('/', '-')}.json"
+        files[id(run)] = output / "runs" / name
+        write_json(files[id(run)], run.to_json())
+    document = ship_document(shipment.judged, shipment.verdict, shipment.export, files)
+    write_json(output / "result.json", document)
+
+    def table() -> Any:
+        from .profiler.tables import ship_table
+
+        return ship_table(shipment.judged, shipment.verdict, shipment.export)
+
+    _show(document, table, as_json)
+    if not as_json:
+        print(f"result: {output / 'result.json'}")
+    if not shipment.verdict.passed:
+        raise typer.Exit(1)
+
+
+@targets_app.callback()
+def _targets(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_targets()
+
+
+@targets_app.command("list")
+def list_targets(as_json: Json = False) -> None:
+    """List the devices."""
+    _State.as_json = as_json
+    from .targets.load import list_targets as load_all
+
+    found = load_all()
+
+    def table() -> Any:
+        from .profiler.tables import targets_table
+
+        return targets_table(found)
+
+    _show({"targets": [t.model_dump(mode="json") for t in found]}, table, as_json)
+
+
+@targets_app.command("show")
+def show_target(
+    name: Annotated[str, typer.Argument(autocompletion=_complete_target)], as_json: Json = False
+) -> None:
+    """Show one device with the source of each group of facts."""
+    _State.as_json = as_json
+    from .targets.load import load_target
+
+    document = load_target(name).model_dump(mode="json", exclude_none=True)
+
+    def table() -> Any:
+        from rich.json import JSON
+
+        return JSON.from_data(document)
+
+    _show(document, table, as_json)
+
+
+@targets_app.command("schema")
+def target_schema() -> None:
+    """Print the JSON Schema of device files."""
+    import json
+
+    from .targets.profile import TargetProfile
+
+    print(json.dumps(TargetProfile.model_json_schema(), indent=2))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can do, and what is missing for the rest."""
+    _State.as_json = as_json
+    from .doctor import examine
+
+    findings = examine()
+
+    def table() -> Any:
+        from .doctor import doctor_table
+
+        return doctor_table(findings)
+
+    _show({"findings": [f.document() for f in findings]}, table, as_json)
+    if any(f.status == "broken" for f in findings):
+        raise typer.Exit(1)
+
+
+def main() -> NoReturn:
+    """Runs the command line; every error becomes one message and an exit code here."""
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except EdgewrightError as error:
+        _fail(error, error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt as error:
+        _fail(error, "interrupted", None, 130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`edgewright ... | head`); nothing is wrong.
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            _fail(error, error.format_message(), _usage_of(error), 2)
+        _fail(
+            error,
+            f"{type(error).__name__}: {error}",
+            "this is a defect of Edgewright; run again with --debug and report what it shows",
+            4,
+        )
+
+
+def _usage_of(error: Any) -> str | None:
+    context = getattr(error, "ctx", None)
+    return f"see {context.command_path} --help" if context is not None else None
+
+
+def _fail(error: BaseException, message: str, hint: str | None, code: int) -> NoReturn:
+    if _State.debug and not isinstance(error, KeyboardInterrupt):
+        import traceback
+
+        traceback.print_exception(error)
+    if _State.as_json:
+        import json
+
+        body = {"type": type(error).__name__, "message": message, "hint": hint, "exit_code": code}
+        print(json.dumps({"error": body}, indent=2))
+    kind = "device error" if isinstance(error, DeviceError) else "error"
+    print(f"{kind}: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _show(document: Any, table: Callable[[], Any], as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps(document, indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    # Into a file or a pipe, tables keep their width instead of being folded to 80 columns.
+    console = Console(highlight=False)
+    Console(highlight=False, width=None if console.is_terminal else 160).print(table())
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Listener]:
+    """Live progress on standard error."""
+    from .pipeline import Listener
+    from .progress import ProgressPrinter
+
+    with ProgressPrinter() as printer:
+        yield Listener(on_host=printer.on_host, on_device=printer.on_device)
+
+
+def _read_run(path: Path) -> Run:
+    from pydantic import ValidationError
+
+    from .files import read_json
+    from .profiler.result import Run
+
+    document = read_json(path, "run")
+    try:
+        return Run.from_json(document)
+    except (ValidationError, AttributeError) as error:
+        raise UsageError(
+            f"{path} is not a run that `edgewright profile -o` or `ship` wrote",
+            hint=str(error).splitlines()[0],
+        ) from error

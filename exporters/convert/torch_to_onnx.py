@@ -1,0 +1,102 @@
+"""PyTorch -> ONNX with PyTorch's own exporter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import ConversionError
+from ..source import Source
+from .base import Conversion, Converted
+from .causes import naming_the_cause
+from .extras import need
+from .quiet import quiet
+from .torch_source import TorchSource, load_torch
+
+#: A protobuf message, and so an ONNX file without external data, can't be larger.
+_LARGEST_BYTES = 2**31 - 1
+
+#: What the exporter notes of the machine it ran on; it has no place in a released file.
+_PRIVATE_METADATA = ("pkg.torch.onnx.stack_trace", "pkg.torch.onnx.fx_node")
+
+
+def convert(source: Source, conversion: Conversion) -> Converted:
+    """Converts a source of kind 'torch' or 'exported-program'.
+
+    Shapes are those of the example inputs. Inputs are named as forward's parameters, outputs as
+    `load_torch` says. `conversion.layout` is for TFLite and changes nothing here.
+
+    Raises:
+        UsageError: the source can't be loaded or run.
+        ConversionError: it can't be expressed in ONNX, is over 2 GB, or not in the wanted opset.
+    """
+    need("onnxscript", "torch")
+    model = load_torch(source)
+    _check_size(source, model)
+    with quiet(), naming_the_cause(source.spec, "ONNX"):
+        program = _export(model, conversion.opset)
+        _name_ports(program.model.graph, model)
+    _check_opset(source, program.model, conversion.opset)
+    for node in program.model.graph.all_nodes():
+        for key in _PRIVATE_METADATA:
+            node.metadata_props.pop(key, None)
+    with quiet():
+        program.save(conversion.destination, external_data=False)
+    return Converted(
+        model.input_names,
+        model.output_names,
+        model.example_inputs,
+        model.run,
+        (None,) * len(model.input_names),
+        (None,) * len(model.output_names),
+    )
+
+
+def _export(model: TorchSource, opset: int | None) -> Any:
+    torch = need("torch", "torch")
+    call = model.call
+    # The exporter takes a dict at the end for the keyword arguments: give it one always, so that
+    # it leaves a dict alone that is a positional argument.
+    return torch.onnx.export(
+        call.module, (*call.args, call.kwargs), dynamo=True, opset_version=opset, verbose=False
+    )
+
+
+def _name_ports(graph: Any, model: TorchSource) -> None:
+    """Gives inputs and outputs the source's names, and takes these from anything else.
+
+    The exporter's own `output_names` writes an invalid file where a weight or an inner value has
+    one of the names (PyTorch 2.13).
+    """
+    names = (*model.input_names, *model.output_names)
+    ports = (*graph.inputs, *graph.outputs)
+    for value in _values(graph):
+        if value.name in names and not any(value is port for port in ports):
+            value.name = f"inner_{value.name}"
+    for port, name in zip(ports, names, strict=True):
+        port.name = name
+
+
+def _values(graph: Any) -> list[Any]:
+    inner = [value for node in graph.all_nodes() for value in node.outputs]
+    return [*graph.inputs, *graph.initializers.values(), *inner]
+
+
+def _check_size(source: Source, model: TorchSource) -> None:
+    module = model.call.module
+    size = sum(tensor.nbytes for tensor in [*module.parameters(), *module.buffers()])
+    if size > _LARGEST_BYTES:
+        raise ConversionError(
+            f"can't convert {source.spec} to ONNX: its weights take {size / 1e9:.1f} GB, and a "
+            "single ONNX file holds at most 2 GB",
+            hint="convert to TFLite, or make the model smaller",
+        )
+
+
+def _check_opset(source: Source, model: Any, wanted: int | None) -> None:
+    written = model.opset_imports[""]
+    if wanted is not None and written != wanted:
+        raise ConversionError(
+            f"can't convert {source.spec} to ONNX opset {wanted}: "
+            f"the exporter could only write opset {written}",
+            hint=f"ask for opset {written}, or for none to get the exporter's default",
+        )

@@ -1,0 +1,170 @@
+"""The whole flow: source -> artifacts -> candidates -> checked -> deployed -> measured -> verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .exporters.artifact import Artifact
+from .exporters.data import Sample, seeded_samples
+from .exporters.export import Candidate, Export, ExportRequest, export
+from .exporters.float_model import describe_file
+from .exporters.runtime import LoadedArtifact
+from .exporters.source import parse_source
+from .profiler.gate import Judged, Limits, Measured, Verdict, decide, judge
+from .profiler.job import MeasuredModel, MeasureSettings, OnProgress, ProgressEvent
+from .profiler.measure import measure
+from .profiler.result import FailedRun, Run
+from .profiler.transports import open_transport
+from .profiler.transports.base import Transport
+from .project import Project
+from .targets.load import load_target
+
+#: A run that the machine's other work spoilt is taken again this often.
+ATTEMPTS = 3
+
+#: Inputs that travel to the device with their answers.
+REFERENCE_SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """Everything that a ship found out."""
+
+    project: Project
+    export: Export
+    judged: tuple[Judged, ...]
+    verdict: Verdict
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for j in self.judged for run in j.runs.values() if isinstance(run, Run)]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Where progress goes: what is done here, and what the device does."""
+
+    on_host: Callable[[str, int, int], None] = lambda what, done, total: None
+    on_device: OnProgress = lambda event: None
+
+
+def ship(
+    project: Project,
+    base: Path,
+    directory: Path,
+    *,
+    devices: Sequence[str] = (),
+    accept_invalid: str | None = None,
+    listener: Listener | None = None,
+) -> Shipment:
+    """Runs the whole way from a project to a verdict.
+
+    Args:
+        base: directory that the project's paths start from.
+        directory: where artifacts are written.
+        devices: addresses in place of the project's.
+        accept_invalid: the user's reason for passing measurements that are not valid.
+
+    Raises:
+        EdgewrightError: as the stages do.
+    """
+    listener = listener or Listener()
+    addresses = tuple(devices) or project.devices
+    transports = [open_transport(address) for address in addresses]
+    try:
+        for transport in transports:
+            # A device that can't be reached is said before minutes of work, not after.
+            transport.run(["true"])
+        made = export(_request(project, base, directory), listener.on_host)
+        measured = [c for c in made.candidates if c.status == "kept" and c.compatible]
+        models = [_measured_model(c.artifact, made) for c in measured]
+        runs: dict[str, dict[str, Measured]] = {c.name: {} for c in made.candidates}
+        for address, transport in zip(addresses, transports, strict=True):
+            for run in _measure_valid(transport, models, project, listener):
+                runs[run.model_name][address] = run
+    finally:
+        for transport in transports:
+            transport.close()
+    limits = Limits(
+        max_p90_ms=project.budget.max_p90_ms,
+        max_size_bytes=project.budget.max_size_bytes,
+        max_peak_rss_bytes=project.budget.max_peak_rss_bytes,
+        accept_invalid=accept_invalid,
+    )
+    judged = tuple(
+        judge(c, runs[c.name], runs[_float_name(c, made)], limits) for c in made.candidates
+    )
+    return Shipment(project, made, judged, decide(judged))
+
+
+def profile(path: Path, device: str, settings: MeasureSettings, on_progress: OnProgress) -> Run:
+    """Measures one model file on one device, against its own answers on this machine.
+
+    Raises:
+        UsageError: the file is not a model.
+        DeviceError: the device, or the model's run on it, failed.
+    """
+    artifact = describe_file(path)
+    samples = seeded_samples(artifact.inputs, REFERENCE_SAMPLES)
+    transport = open_transport(device)
+    try:
+        result = measure(transport, [_with_answers(artifact, samples)], settings, on_progress)[0]
+    finally:
+        transport.close()
+    if isinstance(result, FailedRun):
+        raise result.to_error()
+    return result
+
+
+def _request(project: Project, base: Path, directory: Path) -> ExportRequest:
+    return ExportRequest(
+        source=parse_source(project.source, base),
+        targets=tuple(load_target(name) for name in project.targets),
+        directory=directory,
+        formats=project.formats,
+        precisions=project.precisions,
+        layout=project.layout,
+        data=project.data_options(base),
+    )
+
+
+def _measured_model(artifact: Artifact, made: Export) -> MeasuredModel:
+    samples = made.comparison[artifact.format][:REFERENCE_SAMPLES]
+    reference = LoadedArtifact(made.float_artifacts[artifact.format])
+    answers = [reference.run(sample.inputs) for sample in samples]
+    return replace(_with_answers(artifact, samples), float_outputs=answers)
+
+
+def _with_answers(artifact: Artifact, samples: Sequence[Sample]) -> MeasuredModel:
+    loaded = LoadedArtifact(artifact)
+    return MeasuredModel.of(
+        artifact,
+        [loaded.native_inputs(sample.inputs) for sample in samples],
+        host_outputs=[loaded.native_outputs(sample.inputs) for sample in samples],
+    )
+
+
+def _measure_valid(
+    transport: Transport, models: list[MeasuredModel], project: Project, listener: Listener
+) -> list[Measured]:
+    settings = MeasureSettings(
+        mode=project.profile.mode,
+        threads=project.profile.threads,
+        runtime=project.profile.runtime,
+    )
+    for attempt in range(1, ATTEMPTS + 1):
+        runs = measure(transport, models, settings, listener.on_device)
+        spoilt = [r for r in runs if isinstance(r, Run) and not r.validity.valid]
+        if not spoilt or attempt == ATTEMPTS or any(r.device.emulated for r in spoilt):
+            break
+        listener.on_device(
+            ProgressEvent("measure", message=f"{spoilt[0].validity.reasons[0]}; measuring again")
+        )
+    return list(runs)
+
+
+def _float_name(candidate: Candidate, made: Export) -> str:
+    reference = made.float_artifacts[candidate.artifact.format]
+    return next(c.name for c in made.candidates if c.artifact is reference)

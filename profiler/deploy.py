@@ -1,0 +1,335 @@
+"""Getting onto a device: its Python, the agent, and files named by their content.
+
+Everything lies in one directory of the device, `$HOME/.cache/edgewright` unless the caller or the
+host's environment variable EDGEWRIGHT_DEVICE_DIR says otherwise:
+
+    blobs/SHA256.SUFFIX     models, reference inputs, the agent; hashed there before they are used
+    runs/RUN_ID/            one measurement, while it lasts
+    lock                    held by the measurement that runs
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import (
+    AgentFailed,
+    DeviceError,
+    DeviceOutOfMemory,
+    IntegrityError,
+    NoSpaceOnDevice,
+    RuntimeMissing,
+    UsageError,
+)
+from ..files import sha256_file
+from .result import DeviceFacts
+from .runners import Installed
+from .transports.base import Completed, Transport
+
+DIRECTORY_VARIABLE = "EDGEWRIGHT_DEVICE_DIR"
+#: Room left on the device's disk for results.
+MARGIN_BYTES = 4 << 20
+MIN_PYTHON = (3, 7)
+
+_FIND = 'command -v "$1" || exit 127; printf "%s\\n" "$HOME"'
+
+# Prepares the directories, adopts the agent if it was just pushed and is whole, and says what is
+# there. It runs before anything that was pushed does.
+_PREPARE = """
+import hashlib, json, os, sys
+base, final, part, wanted = sys.argv[1:]
+def digest(path):
+    try:
+        with open(path, "rb") as handle:
+            return hashlib.sha256(handle.read()).hexdigest()
+    except FileNotFoundError:
+        return None
+for name in ("", "/blobs", "/runs"):
+    os.makedirs(base + name, 0o700, True)
+if part:
+    if digest(part) == wanted:
+        os.replace(part, final)
+    else:
+        os.unlink(part)
+disk = os.statvfs(base)
+print(json.dumps({"whole": digest(final) == wanted, "python": sys.version_info[:3],
+                  "free_bytes": disk.f_bavail * disk.f_frsize}))
+"""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The agent on a device, ready to be asked.
+
+    Attributes:
+        python: path of the device's Python.
+        base: the directory on the device.
+        path: the agent itself.
+        sha256: of the agent.
+        free_bytes: of the disk, when the agent was brought there.
+        sent: whether it had to be sent.
+    """
+
+    transport: Transport
+    python: str
+    base: str
+    path: str
+    sha256: str
+    free_bytes: int
+    sent: bool
+
+    def ask(self, *arguments: str, timeout_s: float = 60.0) -> dict[str, Any]:
+        """One command of `agent.py`.
+
+        Raises:
+            DeviceError: the device said no, in the class that fits; or the way to it failed.
+            IntegrityError: a pushed file is not what was sent.
+        """
+        done = self.transport.run([self.python, self.path, *arguments], timeout_s=timeout_s)
+        try:
+            answer = json.loads(done.stdout)
+        except ValueError:
+            raise _unanswered(self.transport.address, arguments[0], done) from None
+        if not isinstance(answer, dict):
+            raise _unanswered(self.transport.address, arguments[0], done)
+        if "error" in answer and done.code != 0:
+            raise _refused(self.transport.address, answer["error"])
+        return answer
+
+    def read_facts(self) -> tuple[DeviceFacts, Installed]:
+        """What the device is, and what it has installed."""
+        facts = self.ask("facts")
+        address = self.transport.address
+        installed = Installed(
+            address=address,
+            python=self.python,
+            python_version=facts.pop("python"),
+            architecture=facts["architecture"],
+            numpy=facts.pop("numpy"),
+            runtimes=facts.pop("runtimes"),
+        )
+        facts["features"] = tuple(facts["features"] or ())
+        facts["emulated"] = bool(facts["emulated"])
+        return DeviceFacts(address=address, **facts), installed
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file for the device.
+
+    Attributes:
+        suffix: of its name there, with the dot.
+    """
+
+    path: Path
+    sha256: str
+    suffix: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, path: Path, sha256: str | None = None) -> Blob:
+        """A blob from a file, hashed here unless its hash is known."""
+        return cls(path, sha256 or sha256_file(path), path.suffix, path.stat().st_size)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """Files that are on the device, whole.
+
+    Attributes:
+        paths: for each blob, in order.
+        sent: those that were not there before.
+    """
+
+    paths: tuple[str, ...]
+    sent: tuple[str, ...]
+    sent_bytes: int
+    reused_bytes: int
+
+
+def install_agent(
+    transport: Transport, *, base: str | None = None, python: str | None = None
+) -> Agent:
+    """Brings the agent to a device, or finds it there.
+
+    Args:
+        base: absolute directory on the device.
+        python: name or path of its Python; by default 'python3', on this machine the running one.
+
+    Raises:
+        RuntimeMissing: there is no Python, or one that is too old.
+        NoSpaceOnDevice: the disk is full.
+        IntegrityError: the agent arrived damaged, twice.
+        UsageError: `base` is not an absolute path.
+    """
+    is_here = transport.address == "local"
+    wanted = python or (sys.executable if is_here else "python3")
+    found = transport.run(["sh", "-c", _FIND, "sh", wanted])
+    lines = found.stdout.splitlines()
+    if found.code != 0 or not lines:
+        raise RuntimeMissing(
+            f"{transport.address} has no {wanted}",
+            hint="install Python 3 there, e.g. `sudo apt install python3 python3-pip`",
+        )
+    base = base or os.environ.get(DIRECTORY_VARIABLE) or f"{lines[-1]}/.cache/edgewright"
+    if not base.startswith("/") or base == "/":
+        raise UsageError(
+            f"{base!r} can't be the directory on the device: an absolute path is expected",
+            hint=f"set {DIRECTORY_VARIABLE} to a directory that the device's user can write to",
+        )
+    base = base.rstrip("/")
+    with importlib.resources.as_file(
+        importlib.resources.files(__package__).joinpath("agent.py")
+    ) as local:
+        sha256 = sha256_file(local)
+        final = f"{base}/blobs/{sha256}.py"
+        state = _prepare(transport, lines[0], base, final, "", sha256)
+        sent = not state["whole"]
+        for _ in range(2):
+            if state["whole"]:
+                break
+            part = _part(final)
+            transport.push(local, part)
+            state = _prepare(transport, lines[0], base, final, part, sha256)
+    if not state["whole"]:
+        raise IntegrityError(f"{transport.address}: the agent arrived damaged, twice")
+    return Agent(transport, lines[0], base, final, sha256, state["free_bytes"], sent)
+
+
+def deploy(
+    agent: Agent,
+    blobs: Sequence[Blob],
+    on_bytes: Callable[[int, int], None] | None = None,
+    journal: list[str] | None = None,
+) -> Deployed:
+    """Sends what the device does not have yet, and proves that it arrived.
+
+    What is there is hashed first: a damaged file is sent again. Files get their name only when they
+    are whole, so hosts that send the same at once do not meet.
+
+    Args:
+        on_bytes: called with (bytes sent, bytes to send).
+        journal: takes the path of each file that is sent, before it is: what an interrupted call
+            may have left.
+
+    Raises:
+        NoSpaceOnDevice: the disk has no room, or ran full.
+        IntegrityError: a file arrived other than it was sent.
+    """
+    paths = [f"{agent.base}/blobs/{blob.sha256}{blob.suffix}" for blob in blobs]
+    wanted = dict(zip(paths, blobs, strict=True))
+    there = agent.ask("hash", *wanted, timeout_s=600) if wanted else {}
+    missing = {path: blob for path, blob in wanted.items() if there[path] != blob.sha256}
+    total = sum(blob.size_bytes for blob in missing.values())
+    if missing and total + MARGIN_BYTES > agent.free_bytes:
+        raise NoSpaceOnDevice(
+            f"{agent.transport.address}: {total} bytes to send, and {MARGIN_BYTES} for results, "
+            f"but {agent.free_bytes} bytes free in {agent.base}",
+            hint=f"make room there, or set {DIRECTORY_VARIABLE} to a directory on a larger disk",
+        )
+    done = 0
+    for path, blob in missing.items():
+        part = _part(path)
+        before = done
+
+        def count(bytes_done: int, _: int, before: int = before) -> None:
+            if on_bytes:
+                on_bytes(before + bytes_done, total)
+
+        if journal is not None:
+            journal += [part, path]
+        try:
+            agent.transport.push(blob.path, part, count)
+            agent.ask("adopt", blob.sha256, part, path, timeout_s=600)
+        except NoSpaceOnDevice:
+            remove(agent.transport, part)
+            raise
+        done += blob.size_bytes
+    return Deployed(
+        paths=tuple(paths),
+        sent=tuple(missing),
+        sent_bytes=total,
+        reused_bytes=sum(blob.size_bytes for path, blob in wanted.items() if path not in missing),
+    )
+
+
+def remove(transport: Transport, *paths: str) -> None:
+    """Deletes files and directories on the device; what is not there is no error."""
+    if not paths:
+        return
+    done = transport.run(["rm", "-rf", "--", *paths])
+    if done.code != 0:
+        raise DeviceError(f"{transport.address}: can't delete {paths[0]}: {_last(done.stderr)}")
+
+
+def clean_up(agent: Agent, *, keep_blobs: bool) -> None:
+    """Deletes what measurements left on the device, and unless kept everything that was sent.
+
+    Raises:
+        DeviceError: a measurement runs.
+    """
+    agent.ask("clean", agent.base, *([] if keep_blobs else ["--blobs"]))
+
+
+def _part(final: str) -> str:
+    return f"{final}.{secrets.token_hex(4)}.part"
+
+
+def _prepare(
+    transport: Transport, python: str, base: str, final: str, part: str, sha256: str
+) -> dict[str, Any]:
+    done = transport.run([python, "-c", _PREPARE, base, final, part, sha256])
+    reason = _last(done.stderr)
+    if "No space left" in reason or "quota exceeded" in reason:
+        raise NoSpaceOnDevice(f"{transport.address}: no space left for {base}")
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise DeviceError(
+            f"{transport.address}: can't prepare {base}: {reason or f'exit code {done.code}'}",
+            hint=f"set {DIRECTORY_VARIABLE} to a directory that the device's user can write to",
+        ) from None
+    if tuple(answer["python"]) < MIN_PYTHON:
+        version = ".".join(map(str, answer["python"]))
+        raise RuntimeMissing(
+            f"{transport.address}: {python} is Python {version}; 3.7 or newer is needed"
+        )
+    return answer
+
+
+def _unanswered(address: str, command: str, done: Completed) -> DeviceError:
+    words = f"{address}: the agent's '{command}' ended with code {done.code}"
+    if done.code == 137:
+        return DeviceOutOfMemory(f"{words}: the device killed it, most likely for memory")
+    if "No space left" in done.stderr:
+        return NoSpaceOnDevice(f"{words}: no space left on the device")
+    return AgentFailed(f"{words} and no answer: {_last(done.stderr) or 'it said nothing'}")
+
+
+def _refused(address: str, error: dict[str, str]) -> DeviceError | IntegrityError:
+    kind, message = error["kind"], error["message"]
+    if kind == "busy":
+        return DeviceError(
+            f"{address} is busy with another measurement (run {message[:16] or 'unknown'})",
+            hint="wait until it has ended: two at once would disturb each other",
+        )
+    if kind == "integrity":
+        return IntegrityError(
+            f"{address}: {message}", hint="send it again; if it stays, check the disk"
+        )
+    if kind == "no-space":
+        return NoSpaceOnDevice(f"{address}: {message}", hint="make room on the device's disk")
+    return AgentFailed(f"{address}: {message}")
+
+
+def _last(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""

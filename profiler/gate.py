@@ -1,0 +1,189 @@
+"""Yes or no to a release, from what was proven and measured; what is unproven never passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..exporters.export import Candidate
+from .result import FailedRun, Run
+from .stats import Comparison, ratio_to
+
+Measured = Run | FailedRun
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a release may cost; None is not judged.
+
+    Attributes:
+        max_p90_ms: judged by the upper end of p90's 95% confidence interval.
+        accept_invalid: the user's words for passing runs that are not valid; None: they fail.
+    """
+
+    max_p90_ms: float | None = None
+    max_size_bytes: int | None = None
+    max_peak_rss_bytes: int | None = None
+    accept_invalid: str | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One candidate before the gate.
+
+    Attributes:
+        runs: what each device (by address) measured; empty where it was not measured.
+        ratios: time relative to the float model of the same format, by device.
+        reasons: why it does not pass; empty where it does.
+    """
+
+    candidate: Candidate
+    runs: Mapping[str, Measured]
+    ratios: Mapping[str, Comparison]
+    reasons: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+    @property
+    def is_faster(self) -> bool:
+        """Proven faster than its float model on every device."""
+        return bool(self.ratios) and all(ratio.is_faster for ratio in self.ratios.values())
+
+    @property
+    def p50_ms(self) -> float:
+        """Geometric mean over the devices; infinite where one could not measure it."""
+        values = [r.latency_ms.p50 if isinstance(r, Run) else math.inf for r in self.runs.values()]
+        if not values or math.inf in values:
+            return math.inf
+        return math.exp(sum(math.log(value) for value in values) / len(values))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer, with its reasons."""
+
+    passed: bool
+    chosen: str | None
+    reasons: tuple[str, ...]
+
+
+def judge(
+    candidate: Candidate,
+    runs: Mapping[str, Measured],
+    floats: Mapping[str, Measured],
+    limits: Limits,
+) -> Judged:
+    """Holds one candidate against the budget on every device.
+
+    Args:
+        runs: of this candidate, by device.
+        floats: of the float model of the same format, by device.
+    """
+    ratios = {
+        device: ratio_to(reference, run)
+        for device, run in runs.items()
+        if isinstance(run, Run)
+        and isinstance(reference := floats.get(device), Run)
+        and candidate.artifact.precision != "float32"
+    }
+    reasons = [
+        *_accuracy(candidate),
+        *_compatibility(candidate),
+        *_size(candidate, limits),
+        *(reason for device, run in runs.items() for reason in _run(device, run, limits)),
+    ]
+    if not reasons and not runs:
+        reasons = ["was not measured on any device"]
+    return Judged(candidate, runs, ratios, tuple(reasons))
+
+
+def decide(judged: Sequence[Judged]) -> Verdict:
+    """Chooses the fastest candidate that passes.
+
+    A quantized one has to be proven faster than its float model, unless that does not pass itself.
+    """
+    passing = sorted((j for j in judged if j.passed), key=lambda j: j.p50_ms)
+    if not passing:
+        return Verdict(False, None, tuple(f"{j.candidate.name}: {j.reasons[0]}" for j in judged))
+    floats = {
+        j.candidate.artifact.format for j in passing if j.candidate.artifact.precision == "float32"
+    }
+    for item in passing:
+        artifact = item.candidate.artifact
+        is_float = artifact.precision == "float32"
+        if is_float or item.is_faster or artifact.format not in floats:
+            return Verdict(True, item.candidate.name, _why(item))
+    # Unreachable: where a format's float model passes, it is in the list itself.
+    raise AssertionError("a float model passed, but was not considered")
+
+
+def _why(item: Judged) -> tuple[str, ...]:
+    reasons = [item.candidate.reason]
+    for device, ratio in item.ratios.items():
+        told = f"{ratio.speedup:.2f}x the speed of float on {device}"
+        if ratio.interval is not None:
+            told += f" [{1 / ratio.interval[1]:.2f}, {1 / ratio.interval[0]:.2f}]"
+        reasons.append(told)
+    if item.candidate.artifact.precision == "float32":
+        reasons = ["no quantized candidate is proven to be as good and faster; float it is"]
+    return tuple(reasons)
+
+
+def _accuracy(candidate: Candidate) -> list[str]:
+    if candidate.status == "kept":
+        return []
+    return [f"{candidate.status}: {candidate.reason}"]
+
+
+def _compatibility(candidate: Candidate) -> list[str]:
+    return [
+        f"does not fit {target}: {finding.reason}"
+        for target, result in candidate.checks.items()
+        for finding in result.findings
+        if finding.severity == "error"
+    ]
+
+
+def _size(candidate: Candidate, limits: Limits) -> list[str]:
+    size = candidate.artifact.size_bytes
+    if limits.max_size_bytes is None or size <= limits.max_size_bytes:
+        return []
+    return [f"is {size} bytes, the budget {limits.max_size_bytes}"]
+
+
+def _run(device: str, run: Measured, limits: Limits) -> list[str]:
+    if isinstance(run, FailedRun):
+        return [f"failed on {device}: {run.message}"]
+    reasons = []
+    if run.correctness.status == "failed":
+        reasons.append(f"gives wrong answers on {device}: {run.correctness.reason}")
+    if not run.validity.valid and limits.accept_invalid is None:
+        reasons.append(f"measurement on {device} is invalid: {run.validity.reasons[0]}")
+    if limits.max_p90_ms is not None:
+        reasons += _latency(device, run, limits.max_p90_ms)
+    if limits.max_peak_rss_bytes is not None:
+        reasons += _memory(device, run, limits.max_peak_rss_bytes)
+    return reasons
+
+
+def _latency(device: str, run: Run, limit: float) -> list[str]:
+    latency = run.latency_ms
+    if latency.p90_interval is None:
+        return [f"p90 on {device} is unproven: {len(run.samples_ms)} samples are too few"]
+    if latency.p90_interval[1] > limit:
+        return [
+            f"p90 on {device} is {latency.p90:.3g} ms "
+            f"[{latency.p90_interval[0]:.3g}, {latency.p90_interval[1]:.3g}], the budget {limit:g}"
+        ]
+    return []
+
+
+def _memory(device: str, run: Run, limit: int) -> list[str]:
+    if run.peak_rss_bytes is None:
+        return [f"peak memory on {device} could not be read, so the budget is unproven"]
+    if run.peak_rss_bytes > limit:
+        return [f"peak memory on {device} is {run.peak_rss_bytes} bytes, the budget {limit}"]
+    return []

@@ -1,0 +1,446 @@
+"""Measuring models on a device: deploy -> start -> follow -> collect -> runs.
+
+The measurement runs detached on the device under an id made of everything it depends on. A host
+that loses the connection, or is killed and started again, finds it by that id and goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import (
+    AgentFailed,
+    DeviceError,
+    DeviceTimeout,
+    EdgewrightError,
+    IntegrityError,
+    NoSpaceOnDevice,
+    UsageError,
+)
+from ..exporters.artifact import Array
+from . import validity
+from .correctness import check_answers
+from .deploy import Agent, Blob, Deployed, deploy, install_agent, remove
+from .job import MeasuredModel, MeasureSettings, OnProgress, Phase, ProgressEvent
+from .result import Conditions, DeviceFacts, FailedRun, Run, RuntimeFacts
+from .runners import Installed, Runner, choose_runner
+from .transports.base import Transport
+
+__all__ = ["FailedRun", "measure"]
+
+T = TypeVar("T")
+
+#: Without news from a measurement for so long, the agent is asked whether it lives.
+QUIET_S = 10.0
+#: How long past its own deadline a measurement may hang before it is ended from here.
+GRACE_S = 120.0
+_ERRORS = {
+    "crashed": "AgentFailed",
+    "out-of-memory": "DeviceOutOfMemory",
+    "timeout": "DeviceTimeout",
+    "no-space": "NoSpaceOnDevice",
+}
+_HINTS = {
+    "AgentFailed": "the model does not run in this runtime on this device: try another runtime, "
+    "its newest version, or another recipe",
+    "DeviceOutOfMemory": "use a smaller model, fewer threads, or end other programs on the device",
+    "DeviceTimeout": "raise the deadline, or use a faster model",
+    "NoSpaceOnDevice": "make room on the device's disk",
+}
+
+
+def measure(
+    transport: Transport,
+    models: Sequence[MeasuredModel],
+    settings: MeasureSettings | None = None,
+    on_progress: OnProgress | None = None,
+) -> list[Run | FailedRun]:
+    """Measures models on a device under the same conditions, block by block in turn.
+
+    Ctrl-C ends it on the device and deletes what was sent for it; any other end of this process
+    leaves it running there, to be picked up by the next call with the same models and settings.
+
+    Args:
+        transport: the way to the device; it is closed on Ctrl-C only.
+        models: at least one; with several, one that fails is in the list as a FailedRun.
+        on_progress: called with what happens, as it happens, in this thread.
+
+    Returns:
+        One result for each model, in order.
+
+    Raises:
+        UsageError: a model has no reference inputs, or two have one name.
+        RuntimeMissing: the device has no Python or no runtime for a model.
+        AgentFailed, DeviceOutOfMemory, DeviceTimeout, NoSpaceOnDevice: the only model failed so, or
+            the measurement as a whole did.
+        DeviceError: anything else about the device; a busy one says who holds it.
+        IntegrityError: a file did not arrive as it was sent.
+    """
+    _check(models)
+    measurement = _Measurement(
+        transport, models, settings or MeasureSettings(), on_progress or (lambda event: None)
+    )
+    try:
+        results = measurement.run()
+    except KeyboardInterrupt:
+        with contextlib.suppress(EdgewrightError):
+            measurement.abandon()
+        transport.close()
+        raise
+    if len(results) == 1 and isinstance(results[0], FailedRun):
+        raise results[0].to_error()
+    return results
+
+
+def _check(models: Sequence[MeasuredModel]) -> None:
+    if not models:
+        raise UsageError("there is no model to measure")
+    names = [model.name for model in models]
+    if len(set(names)) != len(names):
+        raise UsageError(f"two models have the same name: {', '.join(names)}")
+    for model in models:
+        if not model.inputs or not all(model.inputs):
+            raise UsageError(f"{model.name} has no reference inputs to be run on")
+
+
+@dataclass
+class _Measurement:
+    transport: Transport
+    models: Sequence[MeasuredModel]
+    settings: MeasureSettings
+    on_progress: OnProgress
+    agent: Agent | None = None
+    directory: str = ""
+    sent: list[str] = field(default_factory=list)
+
+    def run(self) -> list[Run | FailedRun]:
+        self.tell("connect", message=f"connecting to {self.transport.address}")
+        agent = self.agent = install_agent(
+            self.transport, base=self.settings.base, python=self.settings.python
+        )
+        if agent.sent:
+            self.sent.append(agent.path)
+        facts, installed = self.patiently(agent.read_facts)
+        runners = [
+            choose_runner(installed, model.format, self.settings.runtime) for model in self.models
+        ]
+        with tempfile.TemporaryDirectory(prefix="edgewright-") as name:
+            scratch = Path(name)
+            deployed, inputs = self.patiently(lambda: self.push(agent, scratch))
+            job = self.job(deployed, runners)
+            run_id = self.run_id(agent, job, inputs)
+            self.directory = f"{agent.base}/runs/{run_id}"
+            self.start(agent, job, scratch)
+            started_at = self.follow(agent)
+            document, outputs = self.patiently(lambda: self.collect(agent, scratch))
+        self.patiently(lambda: remove(self.transport, self.directory))
+        if "error" in document:
+            raise NoSpaceOnDevice(
+                f"{facts.address}: {document['error']['message']}", hint=_HINTS["NoSpaceOnDevice"]
+            )
+        context = _Context(
+            measurement=f"{run_id[:16]}-{started_at}",
+            started_at=started_at,
+            settings=self.settings,
+            device=facts,
+            installed=installed,
+            notes=tuple(document["notes"]),
+        )
+        return [
+            context.result(*parts)
+            for parts in zip(self.models, runners, document["models"], outputs, strict=True)
+        ]
+
+    def abandon(self) -> None:
+        """Ends the measurement on the device and deletes what this process brought there."""
+        if self.agent is None:
+            return
+        if self.directory:
+            self.agent.ask("stop", self.directory)
+        remove(self.transport, *filter(None, [self.directory]), *self.sent)
+
+    def tell(self, phase: Phase, done: int = 0, total: int = 0, message: str = "") -> None:
+        self.on_progress(ProgressEvent(phase, None, done, total, message))
+
+    def patiently(self, action: Callable[[], T]) -> T:
+        """Does something that can be done again, again while the connection is lost."""
+        from tenacity import (
+            RetryCallState,
+            Retrying,
+            retry_if_exception,
+            stop_after_delay,
+            wait_exponential_jitter,
+        )
+
+        def lost(state: RetryCallState) -> None:
+            self.tell("lost", message="connection lost, picking up again")
+
+        return Retrying(
+            retry=retry_if_exception(
+                lambda error: isinstance(error, EdgewrightError) and error.transient
+            ),
+            wait=wait_exponential_jitter(initial=0.5, max=8, jitter=0.5),
+            stop=stop_after_delay(self.settings.reconnect_s),
+            before_sleep=lost,
+            reraise=True,
+        )(action)
+
+    def push(self, agent: Agent, scratch: Path) -> tuple[Deployed, list[str]]:
+        """Models and reference inputs; returns where they are, and the inputs' hashes."""
+        blobs = []
+        for index, model in enumerate(self.models):
+            try:
+                blob = Blob.of(model.path)
+            except OSError as error:
+                raise UsageError(f"{model.path}: {error.strerror}") from error
+            if blob.sha256 != model.sha256:
+                raise IntegrityError(f"{model.path} changed since it was made")
+            arrays = {
+                f"i{s}_{i}": array
+                for s, sample in enumerate(model.inputs)
+                for i, array in enumerate(sample)
+            }
+            path = scratch / f"inputs-{index}.npz"
+            np.savez(path, **arrays)  # type: ignore[arg-type]
+            blobs += [blob, Blob.of(path)]
+        deployed = deploy(
+            agent, blobs, lambda done, total: self.tell("push", done, total), self.sent
+        )
+        self.tell(
+            "push",
+            deployed.sent_bytes,
+            deployed.sent_bytes,
+            f"sent {deployed.sent_bytes} bytes, {deployed.reused_bytes} were there",
+        )
+        return deployed, [blob.sha256 for blob in blobs[1::2]]
+
+    def job(self, deployed: Deployed, runners: Sequence[Runner]) -> dict[str, Any]:
+        return {
+            "threads": self.settings.threads,
+            "deadline_s": self.settings.effective_deadline_s(len(self.models)),
+            "sampling": asdict(self.settings.effective_sampling),
+            "models": [
+                {
+                    "name": model.name,
+                    "runtime": runner.name,
+                    "path": deployed.paths[2 * index],
+                    "size_bytes": model.size_bytes,
+                    "inputs_path": deployed.paths[2 * index + 1],
+                    "input_count": len(model.inputs[0]),
+                }
+                for index, (model, runner) in enumerate(zip(self.models, runners, strict=True))
+            ],
+        }
+
+    def run_id(self, agent: Agent, job: dict[str, Any], inputs: Sequence[str]) -> str:
+        text = json.dumps(
+            [agent.sha256, job, [model.sha256 for model in self.models], inputs], sort_keys=True
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def start(self, agent: Agent, job: dict[str, Any], scratch: Path) -> None:
+        """Starts it, unless it runs already or has just finished."""
+        found = self.patiently(lambda: agent.ask("poll", self.directory))
+        too_old = found.get("started_s_ago", 0) > self.settings.pick_up_s
+        if found["state"] == "running" or (found["state"] == "finished" and not too_old):
+            self.tell("connect", message="picking up the measurement that is on the device")
+            return
+        path = scratch / "job.json"
+        path.write_text(json.dumps(job), encoding="utf-8")
+
+        def prepare() -> None:
+            agent.ask("stop", self.directory)
+            remove(self.transport, self.directory)
+            self.transport.run(["mkdir", "-p", "--", self.directory])
+
+        def begin() -> None:
+            self.transport.push(path, f"{self.directory}/job.json")
+            agent.ask("start", self.directory)
+
+        self.patiently(prepare)
+        try:
+            self.patiently(begin)
+        except DeviceError as error:
+            if not error.transient:
+                remove(self.transport, self.directory)
+            raise
+
+    def follow(self, agent: Agent) -> str:
+        """Reports progress until the measurement has ended; returns when it began (UTC)."""
+        seen = 0
+        while True:
+            answer = self.patiently(
+                lambda: agent.ask("poll", self.directory, "--since", str(seen))  # noqa: B023
+            )
+            seen += self.report(answer["progress"])
+            if answer["state"] == "finished":
+                began = datetime.now(UTC) - timedelta(seconds=answer["started_s_ago"])
+                return began.isoformat(timespec="seconds")
+            if answer["state"] != "running":
+                self.raise_ended(answer)
+            limit = self.settings.effective_deadline_s(len(self.models)) + GRACE_S
+            if answer.get("started_s_ago", 0) > limit:
+                agent.ask("stop", self.directory)
+                remove(self.transport, self.directory)
+                raise DeviceTimeout(
+                    f"{self.transport.address}: the measurement hangs; it was ended"
+                )
+            seen += self.watch(seen)
+
+    def watch(self, seen: int) -> int:
+        """Reads progress while there is some, with no more than `tail`: a Python started for every
+        look would take its time from what is measured."""
+        count = 0
+        last_news = time.monotonic()
+        while time.monotonic() - last_news < QUIET_S:
+            time.sleep(self.settings.poll_s)
+            command = ["tail", "-n", f"+{seen + count + 1}", f"{self.directory}/progress.jsonl"]
+            done = self.patiently(lambda: self.transport.run(command))  # noqa: B023
+            # A line may be written at this very moment: it is read next time.
+            lines = [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+            count += self.report(lines)
+            if any(line["phase"] == "end" for line in lines):
+                break
+            if lines:
+                last_news = time.monotonic()
+        return count
+
+    def report(self, lines: Sequence[dict[str, Any]]) -> int:
+        for line in lines:
+            if line["phase"] != "end":
+                self.on_progress(ProgressEvent(**line))
+        return len(lines)
+
+    def raise_ended(self, answer: dict[str, Any]) -> None:
+        address = self.transport.address
+        remove(self.transport, self.directory)
+        last = "; ".join(answer.get("stderr", [])[-3:])
+        if "no-space" in last or "No space left" in last:
+            raise NoSpaceOnDevice(f"{address}: {last}", hint=_HINTS["NoSpaceOnDevice"])
+        raise AgentFailed(
+            f"{address}: the measurement ended without a result ({answer['state']})"
+            + (f": {last}" if last else ""),
+            hint="the device may have been restarted, or have killed it: measure again",
+        )
+
+    def collect(
+        self, agent: Agent, scratch: Path
+    ) -> tuple[dict[str, Any], list[list[list[Array]] | None]]:
+        """The result and each model's outputs for its reference inputs."""
+        self.tell("collect", message="collecting the result")
+        path = scratch / "result.json"
+        self.transport.pull(f"{self.directory}/result.json", path)
+        outputs: list[list[list[Array]] | None] = []
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            for index, model in enumerate(document.get("models", ())):
+                path = scratch / f"outputs-{index}.npz"
+                if model["has_outputs"]:
+                    self.transport.pull(f"{self.directory}/outputs-{index}.npz", path)
+                    outputs.append(_read_outputs(path, self.models[index]))
+                else:
+                    outputs.append(None)
+        except (ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise AgentFailed(
+                f"{self.transport.address}: {path.name} of the measurement is damaged: {error}"
+            ) from error
+        return document, outputs
+
+
+def _read_outputs(path: Path, model: MeasuredModel) -> list[list[Array]]:
+    with np.load(path, allow_pickle=False) as archive:
+        return [
+            [archive[f"o{s}_{o}"] for o in range(len(model.outputs))]
+            for s in range(len(model.inputs))
+        ]
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What all the results of one measurement share."""
+
+    measurement: str
+    started_at: str
+    settings: MeasureSettings
+    device: DeviceFacts
+    installed: Installed
+    notes: tuple[str, ...]
+
+    def result(
+        self,
+        model: MeasuredModel,
+        runner: Runner,
+        found: dict[str, Any],
+        outputs: list[list[Array]] | None,
+    ) -> Run | FailedRun:
+        if found["status"] != "finished":
+            return self.failed(model, runner, found["error"])
+        samples = tuple(ns / 1e6 for block in found["blocks_ns"] for ns in block)
+        rounds = tuple(map(len, found["blocks_ns"]))
+        conditions = tuple(Conditions(**moment) for moment in found["conditions"])
+        return Run(
+            measurement=self.measurement,
+            model_name=model.name,
+            model_sha256=model.sha256,
+            model_size_bytes=model.size_bytes,
+            mode=self.settings.mode,
+            device=self.device,
+            runtime=RuntimeFacts(
+                name=runner.name,
+                version=found["version"],
+                threads=self.settings.threads,
+                python=self.installed.python_version,
+                provider=found["provider"],
+            ),
+            started_at=self.started_at,
+            samples_ms=samples,
+            rounds=rounds,
+            warm_up_ms=tuple(ns / 1e6 for ns in found["warm_up_ns"]),
+            import_ms=found["import_ms"],
+            load_ms=found["load_ms"],
+            first_inference_ms=found["first_inference_ms"],
+            peak_rss_bytes=found["peak_rss_bytes"],
+            conditions=conditions,
+            correctness=check_answers(model, outputs),
+            validity=validity.judge(
+                samples,
+                self.settings.effective_sampling,
+                conditions,
+                rounds=len(rounds),
+                emulated=self.device.emulated,
+            ),
+            notes=self.notes + runner.notes(self.installed, model),
+            missing=found["missing"],
+        )
+
+    def failed(self, model: MeasuredModel, runner: Runner, error: dict[str, Any]) -> FailedRun:
+        kind = _ERRORS[error["kind"]]
+        stderr = tuple(error.get("stderr", ()))
+        version = self.installed.runtimes.get(runner.name, "")
+        told = "".join(f"\n    {line}" for line in stderr[-5:])
+        return FailedRun(
+            measurement=self.measurement,
+            model_name=model.name,
+            model_sha256=model.sha256,
+            mode=self.settings.mode,
+            device=self.device,
+            runtime=runner.name,
+            error=kind,  # type: ignore[arg-type]
+            message=f"{model.name} failed on {self.device.address} in {runner.name} {version} "
+            f"({error['phase']}): {error['message']}{told}",
+            hint=_HINTS[kind],
+            phase=error["phase"],
+            stderr=stderr,
+        )

@@ -1,0 +1,133 @@
+"""What was found, as JSON documents for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..exporters.evaluate import Evaluation
+from ..exporters.export import Candidate, Export
+from ..targets.check import CheckResult
+from ..targets.facts import ModelFacts
+from .gate import Judged, Verdict
+from .result import Run
+from .stats import Comparison
+
+
+def artifact_document(candidate: Candidate) -> dict[str, Any]:
+    """One artifact: the file, how it was made, how it was proven and where it fits."""
+    artifact = candidate.artifact
+    return {
+        "name": candidate.name,
+        "path": str(artifact.path),
+        "format": artifact.format,
+        "precision": artifact.precision,
+        "size_bytes": artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "made_from": artifact.made_from,
+        "recipe": artifact.recipe.model_dump(mode="json") if artifact.recipe else None,
+        "differences": [asdict(difference) for difference in artifact.differences],
+        "compared_on": artifact.compared_on,
+        "evaluation": _evaluation(candidate.evaluation),
+        "status": candidate.status,
+        "reason": candidate.reason,
+        "checks": {target: check_document(c) for target, c in candidate.checks.items()},
+    }
+
+
+def export_document(export: Export) -> dict[str, Any]:
+    """What `edgewright export --json` prints."""
+    return {
+        "schema_version": 1,
+        "artifacts": [artifact_document(candidate) for candidate in export.candidates],
+        "chosen": str(export.chosen.artifact.path) if export.chosen else None,
+        "skipped": [asdict(skipped) for skipped in export.skipped],
+        "notes": list(export.notes),
+    }
+
+
+def check_document(result: CheckResult) -> dict[str, Any]:
+    """What `edgewright check --json` prints."""
+    return {
+        "compatible": result.compatible,
+        "findings": [finding.model_dump(mode="json") for finding in result.findings],
+    }
+
+
+def facts_document(facts: ModelFacts) -> dict[str, Any]:
+    """What `edgewright inspect --json` prints."""
+    document = asdict(facts)
+    document["path"] = str(facts.path)
+    document["macs"] = facts.macs
+    document["is_quantized"] = facts.is_quantized
+    return {"schema_version": 1, **document}
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """How long one run takes relative to another, for `compare` and `ship`."""
+    return {
+        "ratio": comparison.ratio,
+        "speedup": comparison.speedup,
+        "interval": list(comparison.interval) if comparison.interval else None,
+        "method": comparison.method,
+        "is_faster": comparison.is_faster,
+        "is_slower": comparison.is_slower,
+    }
+
+
+def ship_document(
+    judged: tuple[Judged, ...], verdict: Verdict, export: Export, run_files: dict[int, Path]
+) -> dict[str, Any]:
+    """What `edgewright ship --json` prints and `result.json` keeps.
+
+    Args:
+        run_files: where each run was written, by the run's `id()`.
+    """
+    return {
+        "schema_version": 1,
+        "verdict": {
+            "passed": verdict.passed,
+            "chosen": verdict.chosen,
+            "reasons": list(verdict.reasons),
+        },
+        "candidates": [_judged(item, run_files) for item in judged],
+        "skipped": [asdict(skipped) for skipped in export.skipped],
+        "notes": list(export.notes),
+    }
+
+
+def _judged(item: Judged, run_files: dict[int, Path]) -> dict[str, Any]:
+    runs = []
+    for device, run in item.runs.items():
+        entry: dict[str, Any] = {"device": device}
+        if isinstance(run, Run):
+            entry |= {
+                "file": str(run_files[id(run)]),
+                "latency_ms": run.latency_ms.model_dump(mode="json"),
+                "load_ms": run.load_ms,
+                "first_inference_ms": run.first_inference_ms,
+                "peak_rss_bytes": run.peak_rss_bytes,
+                "runtime": run.runtime.model_dump(mode="json"),
+                "validity": run.validity.model_dump(mode="json"),
+                "correctness": run.correctness.model_dump(mode="json"),
+                "emulated": run.device.emulated,
+            }
+        else:
+            entry["error"] = run.message
+        if device in item.ratios:
+            entry["relative_to_float"] = comparison_document(item.ratios[device])
+        runs.append(entry)
+    return {
+        **artifact_document(item.candidate),
+        "runs": runs,
+        "verdict": {"passed": item.passed, "reasons": list(item.reasons)},
+    }
+
+
+def _evaluation(evaluation: Evaluation | None) -> dict[str, Any] | None:
+    if evaluation is None:
+        return None
+    document = asdict(evaluation)
+    document["interval"] = list(evaluation.interval) if evaluation.interval else None
+    return document

@@ -1,0 +1,333 @@
+"""What was found, as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..exporters.evaluate import Evaluation
+from ..exporters.export import Candidate, Export, Skipped
+from ..targets.check import CheckResult
+from ..targets.facts import ModelFacts
+from ..targets.profile import TargetProfile
+from .gate import Judged, Verdict
+from .result import Run
+from .stats import Comparison
+
+_SEVERITY_STYLE = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+def ship_table(judged: Sequence[Judged], verdict: Verdict, export: Export) -> RenderableType:
+    """The one table of `ship`: candidate, size, accuracy, latency, ratio, verdict and why."""
+    devices = list(dict.fromkeys(device for item in judged for device in item.runs))
+    metric = _metric_title(item.candidate.evaluation for item in judged)
+    table = Table(title=None, show_lines=False, header_style="bold", expand=False)
+    table.add_column("candidate", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column(metric, justify="right", no_wrap=True)
+    table.add_column("drop [95% CI]", justify="right", no_wrap=True)
+    for device in devices:
+        where = f" on {device}" if len(devices) > 1 else ""
+        table.add_column(f"p50 / p90 ms{where}", justify="right", no_wrap=True)
+        table.add_column("speed vs float", justify="right", no_wrap=True)
+    table.add_column("verdict and why", overflow="fold", min_width=24)
+    for item in judged:
+        chosen = item.candidate.name == verdict.chosen
+        cells: list[RenderableType] = [
+            Text(item.candidate.name, style="bold green" if chosen else ""),
+            size_text(item.candidate.artifact.size_bytes),
+            *_accuracy_cells(item.candidate.evaluation),
+        ]
+        for device in devices:
+            cells += _latency_cells(item, device)
+        cells.append(_verdict_text(item, verdict))
+        table.add_row(*cells)
+    mark = (
+        Text("PASSED", style="bold green") if verdict.passed else Text("FAILED", style="bold red")
+    )
+    lines = [Text.assemble(mark, "  ", verdict.chosen or "nothing to release", style="bold")]
+    lines += [Text(f"  {reason}") for reason in verdict.reasons]
+    return Group(table, *skipped_lines(export.skipped), *_notes(export.notes), *lines)
+
+
+def export_table(export: Export) -> RenderableType:
+    """The table of `export`."""
+    metric = _metric_title(c.evaluation for c in export.candidates)
+    table = Table(header_style="bold")
+    for title, right in (
+        ("candidate", False), ("size", True), ("SQNR dB", True), (metric, True),
+        ("drop [95% CI]", True),
+    ):  # fmt: skip
+        table.add_column(title, justify="right" if right else "left", no_wrap=True)
+    table.add_column("status and why", overflow="fold", min_width=24)
+    for candidate in export.candidates:
+        chosen = export.chosen is candidate
+        table.add_row(
+            Text(candidate.name, style="bold green" if chosen else ""),
+            size_text(candidate.artifact.size_bytes),
+            _sqnr(candidate),
+            *_accuracy_cells(candidate.evaluation),
+            _status_text(candidate, chosen),
+        )
+    chosen_path = export.chosen.artifact.path if export.chosen else "nothing"
+    return Group(
+        table,
+        *skipped_lines(export.skipped),
+        *_notes(export.notes),
+        Text(f"chosen: {chosen_path}", style="bold"),
+    )
+
+
+def facts_table(facts: ModelFacts) -> RenderableType:
+    """The table of `inspect`."""
+    table = Table(header_style="bold")
+    for title in ("operator", "count", "types", "MACs", "weights"):
+        table.add_column(title, justify="left" if title in ("operator", "types") else "right")
+    for operator in sorted(facts.operators, key=lambda o: -(o.macs or 0)):
+        macs = "?" if operator.macs is None else count_text(operator.macs) if operator.macs else ""
+        weights = size_text(operator.weight_bytes) if operator.weight_bytes else ""
+        table.add_row(operator.name, str(operator.count), " ".join(operator.dtypes), macs, weights)
+    peak = facts.peak_activation_bytes
+    lines = [
+        f"{facts.path}: {facts.format}"
+        + (f", opset {facts.opset}" if facts.opset else "")
+        + f", {size_text(facts.size_bytes)}, sha256 {facts.sha256[:16]}",
+        *(f"  input  {spec.describe()}" for spec in facts.inputs),
+        *(f"  output {spec.describe()}" for spec in facts.outputs),
+        f"  weights {size_text(facts.weight_bytes)}, "
+        f"{'unknown' if facts.macs is None else count_text(facts.macs)} MACs, peak activations "
+        f"{'unknown' if peak is None else size_text(peak)}",
+    ]
+    return Group(*(Text(line) for line in lines), table)
+
+
+def check_table(result: CheckResult, target: str) -> RenderableType:
+    """The findings of `check`."""
+    verdict = Text.assemble(
+        ("fits ", "bold green") if result.compatible else ("does not fit ", "bold red"), target
+    )
+    if not result.findings:
+        return Group(verdict, Text("no findings"))
+    table = Table(header_style="bold")
+    for title in ("severity", "code", "operator", "count", "reason", "remedy"):
+        table.add_column(
+            title,
+            justify="right" if title == "count" else "left",
+            no_wrap=title in ("severity", "code"),
+            overflow="fold",
+        )
+    for finding in result.findings:
+        table.add_row(
+            Text(finding.severity, style=_SEVERITY_STYLE[finding.severity]),
+            finding.code,
+            finding.operator or "",
+            str(finding.count or ""),
+            finding.reason,
+            finding.remedy,
+        )
+    return Group(table, verdict)
+
+
+def run_table(run: Run) -> RenderableType:
+    """One measurement, for `profile`."""
+    latency = run.latency_ms
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    device = " ".join(part for part in (run.device.model, run.device.cpu) if part)
+    provider = f" ({run.runtime.provider})" if run.runtime.provider else ""
+    rows = [
+        ("device", f"{run.device.address}: {device or 'unnamed'}"),
+        (
+            "runtime",
+            f"{run.runtime.name} {run.runtime.version}{provider}, {run.runtime.threads} thread(s)",
+        ),
+        ("p50", f"{latency.p50:.3f} ms{_interval_text(latency.p50_interval)}"),
+        ("p90", f"{latency.p90:.3f} ms{_interval_text(latency.p90_interval)}"),
+        ("p99", f"{latency.p99:.3f} ms"),
+        ("samples", f"{len(run.samples_ms)} in {len(run.rounds)} rounds ({run.mode} mode)"),
+        ("load", f"{run.load_ms:.1f} ms, first inference {run.first_inference_ms:.1f} ms"),
+        (
+            "peak memory",
+            "unknown" if run.peak_rss_bytes is None else size_text(run.peak_rss_bytes),
+        ),
+        ("conditions", _conditions_text(run)),
+        ("correctness", _correctness_text(run)),
+    ]
+    for name, text in rows:
+        table.add_row(name, text)
+    if run.validity.valid:
+        table.add_row("validity", Text("valid", style="green"))
+    else:
+        table.add_row("validity", Text("INVALID: " + "; ".join(run.validity.reasons), style="red"))
+    for note in run.notes:
+        table.add_row("note", note)
+    return table
+
+
+def comparison_text(reference: Run, run: Run, comparison: Comparison) -> RenderableType:
+    """The answer of `compare`."""
+    table = Table(header_style="bold")
+    table.add_column("run")
+    for title in ("p50 ms", "p90 ms", "p99 ms", "peak memory", "valid"):
+        table.add_column(title, justify="right")
+    for each in (reference, run):
+        latency = each.latency_ms
+        table.add_row(
+            each.model_name,
+            f"{latency.p50:.3f}",
+            f"{latency.p90:.3f}",
+            f"{latency.p99:.3f}",
+            "?" if each.peak_rss_bytes is None else size_text(each.peak_rss_bytes),
+            "yes" if each.validity.valid else "no",
+        )
+    answer = (
+        "faster" if comparison.is_faster
+        else "slower" if comparison.is_slower
+        else "not proven to be faster or slower"
+    )  # fmt: skip
+    return Group(
+        table, Text(f"the second is {answer}: {_ratio_text(comparison)} ({comparison.method})")
+    )
+
+
+def targets_table(targets: Sequence[TargetProfile]) -> RenderableType:
+    """The table of `targets list`."""
+    table = Table(header_style="bold")
+    for title in ("name", "device", "CPU", "features", "RAM", "runtimes"):
+        table.add_column(title, no_wrap=title == "name", overflow="fold")
+    for target in targets:
+        clusters = ", ".join(f"{c.count}x {c.core}" for c in target.cpu.clusters)
+        table.add_row(
+            target.name,
+            target.title,
+            clusters,
+            " ".join(sorted(target.cpu.features)),
+            size_text(target.memory.ram_bytes),
+            " ".join(runtime.name for runtime in target.runtimes),
+        )
+    return table
+
+
+def skipped_lines(skipped: Iterable[Skipped]) -> list[Text]:
+    """One line for each precision that was not tried."""
+    return [Text(f"not tried: {s.format}/{s.precision}: {s.reason}", style="dim") for s in skipped]
+
+
+def size_text(size: int) -> str:
+    """Bytes for people, in powers of 1000."""
+    value = float(size)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"
+
+
+def count_text(count: int) -> str:
+    """A large count for people."""
+    value = float(count)
+    for unit in ("", " k", " M"):
+        if value < 1000:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g} G"
+
+
+def _metric_title(evaluations: Iterable[Evaluation | None]) -> str:
+    return next((e.metric for e in evaluations if e is not None), "accuracy")
+
+
+def _accuracy_cells(evaluation: Evaluation | None) -> list[str]:
+    if evaluation is None or evaluation.score is None:
+        return ["-", "-"]
+    if evaluation.verdict == "reference":
+        return [f"{evaluation.score:.4g}", ""]
+    interval = evaluation.interval
+    told = f"{evaluation.drop:+.4f}"
+    if interval is not None:
+        told += f" [{interval[0]:+.4f}, {interval[1]:+.4f}]"
+    return [f"{evaluation.score:.4g}", told]
+
+
+def _latency_cells(item: Judged, device: str) -> list[RenderableType]:
+    run = item.runs.get(device)
+    if not isinstance(run, Run):
+        return ["failed" if run else "-", ""]
+    latency = run.latency_ms
+    cell = f"{latency.p50:.3g} / {latency.p90:.3g}"
+    if run.device.emulated:
+        cell += " (emulated)"
+    ratio = item.ratios.get(device)
+    return [cell, "" if ratio is None else f"{ratio.speedup:.2f}x"]
+
+
+def _verdict_text(item: Judged, verdict: Verdict) -> Text:
+    if item.candidate.name == verdict.chosen:
+        return Text("chosen", style="bold green")
+    if item.passed:
+        slower = item.ratios and not item.is_faster
+        return Text("passes; not proven faster than float" if slower else "passes", style="green")
+    return Text(f"no: {item.reasons[0]}", style="red")
+
+
+def _status_text(candidate: Candidate, chosen: bool) -> Text:
+    style = {"kept": "green", "rolled back": "red", "unproven": "yellow"}[candidate.status]
+    text = f"{'chosen, ' if chosen else ''}{candidate.status}: {candidate.reason}"
+    for target, result in candidate.checks.items():
+        errors = [f.reason for f in result.findings if f.severity == "error"]
+        if errors:
+            return Text(f"does not fit {target}: {errors[0]}", style="red")
+    return Text(text, style=style)
+
+
+def _sqnr(candidate: Candidate) -> str:
+    values = [d.sqnr_db for d in candidate.artifact.differences if d.sqnr_db is not None]
+    return f"{min(values):.1f}" if values else "-"
+
+
+def _interval_text(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _ratio_text(comparison: Comparison) -> str:
+    text = f"{comparison.speedup:.2f}x the speed"
+    if comparison.interval is not None:
+        low, high = comparison.interval
+        text += f" [{1 / high:.2f}, {1 / low:.2f}]"
+    return text
+
+
+def _conditions_text(run: Run) -> str:
+    last = run.conditions[-1] if run.conditions else None
+    if last is None:
+        return "not read"
+    parts = []
+    if last.temperature_c is not None:
+        parts.append(f"{last.temperature_c:.0f} °C")
+    if last.frequency_hz is not None:
+        parts.append(f"{last.frequency_hz / 1e6:.0f} MHz")
+    if last.governor is not None:
+        parts.append(f"governor {last.governor}")
+    if last.throttled is not None:
+        parts.append("throttled" if last.throttled else "not throttled")
+    if last.load_1min is not None:
+        parts.append(f"load {last.load_1min:.2f}")
+    if last.missing:
+        parts.append("unread: " + ", ".join(sorted(last.missing)))
+    return ", ".join(parts)
+
+
+def _correctness_text(run: Run) -> str:
+    correctness = run.correctness
+    text = correctness.status
+    if correctness.against:
+        text += f" against {correctness.against} on {correctness.inputs} input(s)"
+    return f"{text}: {correctness.reason}" if correctness.reason else text
+
+
+def _notes(notes: Iterable[str]) -> list[Text]:
+    return [Text(f"note: {note}", style="yellow") for note in notes]

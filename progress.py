@@ -1,0 +1,75 @@
+"""Live progress on standard error, as rich draws it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+if TYPE_CHECKING:
+    from .profiler.job import ProgressEvent
+
+
+class ProgressPrinter:
+    """One line for each thing that is done; where standard error is no terminal, words alone."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._said = ""
+
+    def __enter__(self) -> ProgressPrinter:
+        if self._console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._bars.stop()
+
+    def on_host(self, what: str, done: int, total: int) -> None:
+        """Something done on this machine."""
+        self._tell(what, done, total)
+
+    def on_device(self, event: ProgressEvent) -> None:
+        """Something done on a device."""
+        what = event.phase if event.model is None else f"{event.phase} {event.model}"
+        if event.message:
+            self._bars.console.print(f"{event.phase}: {event.message}", style="dim", markup=False)
+        self._tell(what, event.done, event.total)
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        if not self._console.is_terminal:
+            if what != self._said:
+                self._said = what
+                self._console.print(what, markup=False)
+            return
+        if what not in self._tasks:
+            for task in self._tasks.values():
+                self._bars.stop_task(task)
+            self._tasks[what] = self._bars.add_task(what, total=None)
+        self._bars.update(self._tasks[what], completed=done, total=total or None)

@@ -1,0 +1,95 @@
+"""The project file: one model, its data, its budget and the devices it has to run on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from .exporters.artifact import Precision
+from .exporters.export import DataOptions
+from .exporters.images import ImagePreprocessing
+from .exporters.metrics import METRICS
+from .profiler.result import Mode
+from .targets.profile import Format, Model, RuntimeName
+from .targets.toml_file import read_toml
+
+
+class Data(Model):
+    """What the model is calibrated and judged with."""
+
+    calibration: str | None = None
+    evaluation: str | None = None
+    metric: str | None = Field(
+        default=None,
+        description="top1, top5, agreement, cosine, sqnr, mae, mse or FILE.py:FUNCTION",
+    )
+    scale: float | None = Field(
+        default=None, description="factor for integer .npz arrays that feed a floating-point input"
+    )
+    images: ImagePreprocessing | None = None
+
+    @field_validator("metric")
+    @classmethod
+    def _is_known(cls, value: str | None) -> str | None:
+        if value is not None and value not in METRICS and ":" not in value:
+            raise ValueError(f"is one of {', '.join(METRICS)}, or FILE.py:FUNCTION")
+        return value
+
+
+class Budget(Model):
+    """What a release may cost; a limit that is not given is not judged."""
+
+    max_drop: float = Field(
+        default=0.01, ge=0, description="in the metric's own unit: 0.01 of top1 is one point"
+    )
+    max_p90_ms: float | None = Field(default=None, gt=0)
+    max_size_bytes: int | None = Field(default=None, gt=0)
+    max_peak_rss_bytes: int | None = Field(default=None, gt=0)
+
+
+class Profile(Model):
+    """How devices are measured."""
+
+    mode: Mode = "quick"
+    threads: int = Field(default=1, ge=1)
+    runtime: RuntimeName | None = None
+
+
+class Project(Model):
+    """`edgewright.toml`. Paths are relative to the file."""
+
+    schema_version: Literal[1]
+    source: str
+    formats: tuple[Format, ...] = ()
+    precisions: tuple[Precision, ...] = Field(
+        default=(), description="empty: what the targets run fast"
+    )
+    layout: Literal["nchw", "nhwc"] | None = None
+    targets: tuple[str, ...] = Field(default=("host",), min_length=1)
+    devices: tuple[str, ...] = Field(default=("local",), min_length=1)
+    data: Data = Field(default_factory=Data)
+    budget: Budget = Field(default_factory=Budget)
+    profile: Profile = Field(default_factory=Profile)
+
+    def data_options(self, base: Path) -> DataOptions:
+        """The data as the exporters take it."""
+        return DataOptions(
+            calibration=self.data.calibration,
+            evaluation=self.data.evaluation,
+            base=base,
+            preprocessing=self.data.images,
+            scale=self.data.scale,
+            metric=self.data.metric,
+            max_drop=self.budget.max_drop,
+        )
+
+
+def read_project(path: Path) -> Project:
+    """Reads a project file.
+
+    Raises:
+        UsageError: it is missing, or a key is wrong (file, key and line are named).
+    """
+    return read_toml(path, Project)

@@ -1,0 +1,195 @@
+"""Reads an ONNX file: its graph is parsed and its shapes are inferred, nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..files import sha256_file
+from .dtypes import tensor_bytes
+from .facts import ModelFacts, TensorSpec
+from .onnx_file import OnnxFile, dtype_name, graphs_of, read_onnx
+from .onnx_macs import count_macs
+from .onnx_quantized import quantized_use
+from .onnx_scope import Scope, shape_of
+from .onnx_shapes import infer_shapes, without_weights
+from .tally import NodeFacts, Step, constant_bytes, peak_bytes, tally_operators, tally_quantized
+
+_STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+
+
+def inspect_onnx(path: Path) -> ModelFacts:
+    """The facts of an ONNX file.
+
+    Raises:
+        UsageError: the file is no ONNX model, is damaged, or lacks a file with weights.
+    """
+    file = read_onnx(path)
+    try:
+        return _facts(file)
+    except UsageError:
+        raise
+    except (ValueError, RuntimeError, TypeError, IndexError, KeyError, OverflowError) as error:
+        # onnx raises RuntimeErrors of its own (InferenceError, ConvertError) and ValueErrors.
+        reason = str(error).strip().splitlines()
+        raise UsageError(
+            f"{path} is a damaged ONNX model ({reason[0] if reason else type(error).__name__})",
+            hint="export it again, or let onnx.checker say more",
+        ) from error
+
+
+def operator_name(node: Any) -> str:
+    """'Conv', and 'com.microsoft::MatMulNBits' outside of the standard domain."""
+    if node.domain in _STANDARD_DOMAINS:
+        return str(node.op_type)
+    return f"{node.domain}::{node.op_type}"
+
+
+def _facts(file: OnnxFile) -> ModelFacts:
+    bare = without_weights(file.model)
+    inferred = infer_shapes(bare)
+    # The nodes are those of the bare model (functions inlined), the constants those of the file.
+    del bare.graph.initializer[:]
+    bare.graph.initializer.extend(file.model.graph.initializer)
+    scopes = list(_scopes(bare.graph, inferred.graph, None, ""))
+    main = scopes[0]
+    _check_connected(main)
+    nodes = [
+        _node_facts(scope, node, file.path.parent) for scope in scopes for node in scope.graph.node
+    ]
+    opset = next((o.version for o in bare.opset_import if o.domain in _STANDARD_DOMAINS), None)
+    constants = {tensor.name for tensor in bare.graph.initializer}
+    return ModelFacts(
+        path=file.path,
+        format="onnx",
+        size_bytes=file.size_bytes,
+        sha256=sha256_file(file.path),
+        inputs=tuple(_spec(v) for v in bare.graph.input if v.name not in constants),
+        outputs=tuple(_spec(v) for v in bare.graph.output),
+        operators=tally_operators(nodes),
+        weight_bytes=constant_bytes(nodes),
+        peak_activation_bytes=_peak(scopes),
+        opset=opset,
+        ir_version=file.model.ir_version or None,
+        quantized=tally_quantized(nodes),
+        subgraphs=len(scopes) - 1,
+        external_data=tuple(p.relative_to(file.path.parent).as_posix() for p in file.external),
+    )
+
+
+def _scopes(graph: Any, inferred: Any, outer: Scope | None, path: str) -> Iterator[Scope]:
+    scope = Scope(graph, inferred, outer, path)
+    yield scope
+    twins = {n.output[0]: n for n in inferred.node if n.output}
+    for node in graph.node:
+        twin = twins.get(node.output[0], node) if node.output else node
+        inner = graphs_of(node)
+        known = graphs_of(twin)
+        for index, (one, two) in enumerate(zip(inner, known if len(known) == len(inner) else inner, strict=True)):
+            yield from _scopes(one, two, scope, f"{path}/{node.output[0] if node.output else ''}/{index}")
+
+
+def _spec(value: Any) -> TensorSpec:
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        return TensorSpec(value.name, (), str(kind or "undefined").removesuffix("_type"))
+    tensor = value.type.tensor_type
+    return TensorSpec(value.name, shape_of(tensor), dtype_name(tensor.elem_type))
+
+
+def _check_connected(main: Scope) -> None:
+    """That every output has a source: a truncated file can be a valid one with fewer nodes."""
+    known = {value.name for value in main.graph.input} | set(main.producers)
+    for value in main.graph.output:
+        if value.name not in known and main.tensor(value.name) is None:
+            raise ValueError(f"nothing computes the output '{value.name}'")
+
+
+def _node_facts(scope: Scope, node: Any, folder: Path) -> NodeFacts:
+    operator = operator_name(node)
+    inputs = [name for name in node.input if name]
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    macs = count_macs(
+        operator,
+        attributes,
+        [scope.value(name).shape if name else None for name in node.input],
+        [scope.value(name).shape for name in node.output],
+    )
+    constants: dict[Hashable, int] = {}
+    for name in inputs:
+        constants.update(scope.constants(name) or {})
+    dtypes = {scope.value(name).dtype for name in (*inputs, *node.output) if name}
+    return NodeFacts(
+        operator=operator,
+        dtypes=frozenset(dtypes - {"undefined"}),
+        # How often a branch or a loop's body runs is known at run time only.
+        macs=macs if scope.outer is None or macs == 0 else None,
+        constants=constants,
+        quantized=quantized_use(scope, node, operator, folder),
+    )
+
+
+def _peak(scopes: list[Scope]) -> int | None:
+    """Of the main graph, plus what branches and loop bodies need while they run.
+
+    QDQ pairs count as the runtime fuses them: one tensor, of the quantized type.
+    """
+    inner = {id(scope.graph): scope for scope in scopes}
+    return _peak_of(scopes[0], inner)
+
+
+def _peak_of(scope: Scope, scopes: dict[int, Scope]) -> int | None:
+    stored = _stored_as(scope)
+    graph = scope.graph
+    sizes: dict[Hashable, int | None] = {}
+    names = [v.name for v in graph.input] + [n for node in graph.node for n in node.output if n]
+    for name in names:
+        if scope.constants(name) is None:
+            value = scope.value(stored.get(name, name))
+            sizes[stored.get(name, name)] = tensor_bytes(value.dtype, value.shape)
+    steps = []
+    for node in graph.node:
+        peaks = [_peak_of(scopes[id(g)], scopes) for g in graphs_of(node) if id(g) in scopes]
+        reads = {n for g in graphs_of(node) for n in _outer_reads(g)} | {n for n in node.input if n}
+        steps.append(
+            Step(
+                reads=[stored.get(n, n) for n in reads],
+                writes=[stored.get(n, n) for n in node.output if stored.get(n, n) in sizes],
+                inner_bytes=None if None in peaks else max((p or 0 for p in peaks), default=0),
+            )
+        )
+    inputs = [v.name for v in graph.input if v.name in sizes]
+    outputs = [stored.get(v.name, v.name) for v in graph.output]
+    return peak_bytes(steps, sizes, inputs, outputs)
+
+
+def _outer_reads(graph: Any) -> set[str]:
+    """The names that the nodes of an inner graph read; its own among them do no harm."""
+    names = {name for node in graph.node for name in node.input}
+    for node in graph.node:
+        for inner in graphs_of(node):
+            names |= _outer_reads(inner)
+    return names | {value.name for value in graph.output}
+
+
+def _stored_as(scope: Scope) -> dict[str, str]:
+    """For floating point tensors between Q and DQ: the quantized tensor that stands for them."""
+    readers: dict[str, list[Any]] = {}
+    for node in scope.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    outputs = {value.name for value in scope.graph.output}
+    inputs = {value.name for value in scope.graph.input}
+    stored: dict[str, str] = {}
+    for node in scope.graph.node:
+        if not node.input or not node.output or scope.constants(node.output[0]) is not None:
+            continue
+        source, target = node.input[0], node.output[0]
+        if node.op_type == "DequantizeLinear" and target not in outputs:
+            stored[target] = source
+        elif node.op_type == "QuantizeLinear" and source not in outputs | inputs:
+            if len(readers[source]) == 1:
+                stored[source] = target
+    return stored

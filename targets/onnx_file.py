@@ -1,0 +1,170 @@
+"""Loads an ONNX file without its weights: they stay where they are until somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from ..errors import UsageError
+from .dtypes import tensor_bytes
+from .file_kind import looks_like
+
+#: Names of onnx.TensorProto.DataType that differ from NumPy's when lower-cased.
+_RENAMED = {
+    "float": "float32",
+    "double": "float64",
+    "float8e4m3fn": "float8_e4m3fn",
+    "float8e4m3fnuz": "float8_e4m3fnuz",
+    "float8e5m2": "float8_e5m2",
+    "float8e5m2fnuz": "float8_e5m2fnuz",
+    "float8e8m0": "float8_e8m0fnu",
+    "float6e2m3": "float6_e2m3fn",
+    "float6e3m2": "float6_e3m2fn",
+    "float4e2m1": "float4_e2m1fn",
+}
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A parsed model; tensors with external data are checked to be there, and not loaded."""
+
+    path: Path
+    model: Any
+    external: tuple[Path, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(path.stat().st_size for path in (self.path, *self.external))
+
+
+def dtype_name(element_type: int) -> str:
+    """NumPy's name of an onnx.TensorProto.DataType."""
+    from onnx import TensorProto
+
+    try:
+        name = TensorProto.DataType.Name(element_type).lower()
+    except ValueError:
+        return "undefined"
+    return _RENAMED.get(name, name)
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Parses an ONNX file.
+
+    Raises:
+        UsageError: the file is no ONNX model, is truncated or damaged, or a file that holds its
+            weights is missing, too short, or lies outside the model's folder.
+    """
+    from google.protobuf.message import DecodeError
+    from onnx import ModelProto
+
+    content = path.read_bytes()
+    try:
+        model = ModelProto.FromString(content)
+    except DecodeError as error:
+        raise _not_a_model(path, content[:512]) from error
+    if not model.HasField("graph") or not (model.graph.node or model.graph.output):
+        raise _not_a_model(path, content[:512])
+    external: dict[str, Path] = {}
+    for tensor in all_tensors(model.graph):
+        _check_tensor(path, tensor, external)
+    return OnnxFile(path, model, tuple(external.values()))
+
+
+def _not_a_model(path: Path, head: bytes) -> UsageError:
+    what = looks_like(head)
+    if what == "binary data of an unknown kind":
+        return UsageError(
+            f"{path} is a damaged or truncated ONNX model, or none at all",
+            hint="copy or download it again",
+        )
+    return UsageError(f"{path} is not an ONNX model: it looks like {what}")
+
+
+def all_graphs(graph: Any) -> Iterator[Any]:
+    """A graph and all graphs inside it, the outer one first."""
+    yield graph
+    for node in graph.node:
+        for inner in graphs_of(node):
+            yield from all_graphs(inner)
+
+
+def graphs_of(node: Any) -> list[Any]:
+    """The graphs that a node holds in its attributes (branches, loop bodies)."""
+    from onnx import AttributeProto
+
+    found = [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
+    return found + [g for a in node.attribute if a.type == AttributeProto.GRAPHS for g in a.graphs]
+
+
+def all_tensors(graph: Any) -> Iterator[Any]:
+    """All constants of a graph and of those inside it."""
+    from onnx import AttributeProto
+
+    for inner in all_graphs(graph):
+        yield from inner.initializer
+        for sparse in inner.sparse_initializer:
+            yield sparse.values
+            yield sparse.indices
+        for node in inner.node:
+            for attribute in node.attribute:
+                if attribute.type == AttributeProto.TENSOR:
+                    yield attribute.t
+
+
+def _check_tensor(path: Path, tensor: Any, external: dict[str, Path]) -> None:
+    """That a tensor's values are all there."""
+    from onnx import TensorProto
+
+    if any(size < 0 for size in tensor.dims):
+        raise UsageError(f"{path} is damaged: the constant '{tensor.name}' has a negative size")
+    needed = tensor_bytes(dtype_name(tensor.data_type), tensor.dims)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        place = _external_file(path, tensor)
+        offset, length = external_range(tensor)
+        end = offset + (length if length is not None else needed or 0)
+        if place.stat().st_size < end:
+            raise UsageError(
+                f"{place}, which holds weights of {path.name}, is truncated: '{tensor.name}' ends "
+                f"at byte {end}, the file has {place.stat().st_size}"
+            )
+        external[str(place)] = place
+    elif tensor.raw_data and needed is not None and len(tensor.raw_data) < needed:
+        raise UsageError(
+            f"{path} is damaged: the constant '{tensor.name}' has {len(tensor.raw_data)} of its "
+            f"{needed} bytes"
+        )
+
+
+def external_range(tensor: Any) -> tuple[int, int | None]:
+    """Where a tensor's values lie in its external file: offset and length in bytes."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    offset, length = entries.get("offset", "0"), entries.get("length")
+    if not offset.isdigit() or not (length is None or length.isdigit()):
+        raise UsageError(f"the constant '{tensor.name}' has a range of bytes that is no number")
+    return int(offset), None if length is None else int(length)
+
+
+def external_location(tensor: Any) -> str:
+    """The external file's path as the model names it, relative to the model's folder."""
+    return next((str(e.value) for e in tensor.external_data if e.key == "location"), "")
+
+
+def _external_file(path: Path, tensor: Any) -> Path:
+    location = external_location(tensor)
+    parts = PurePosixPath(location).parts + PureWindowsPath(location).parts
+    rooted = PurePosixPath(location).is_absolute() or PureWindowsPath(location).anchor
+    if not location or rooted or ".." in parts or "\0" in location:
+        raise UsageError(
+            f"{path} keeps the weights '{tensor.name}' in '{location}', outside of its folder",
+            hint="save the model again with its weights beside it or inside it",
+        )
+    place = path.parent / location
+    if not place.is_file():
+        raise UsageError(
+            f"{path} keeps its weights in {place}, which is missing",
+            hint=f"put {location} beside the model, or save the model as one file",
+        )
+    return place

@@ -1,0 +1,155 @@
+"""How each convolution and matrix product of an ONNX graph was quantized."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .onnx_file import dtype_name, external_location, external_range
+from .onnx_macs import PRODUCT_OPERANDS
+from .onnx_scope import Scope
+from .tally import QuantizedUse
+
+#: Operators that compute with integers themselves: positions of the weights' scale and zero point.
+_INTEGER: dict[str, tuple[int | None, int]] = {
+    "ConvInteger": (None, 3),
+    "QLinearConv": (4, 5),
+    "com.microsoft::QLinearConv": (4, 5),
+    "MatMulInteger": (None, 3),
+    "QLinearMatMul": (4, 5),
+    "com.microsoft::MatMulIntegerToFloat": (3, 5),
+    "com.microsoft::DynamicQuantizeMatMul": (2, 3),
+    "com.microsoft::QGemm": (4, 5),
+}
+
+#: Operators on constants that leave the values of weights as they are.
+_MOVES = frozenset({"Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze"})
+
+_LONGEST_CHAIN = 4
+
+
+def quantized_use(scope: Scope, node: Any, operator: str, folder: Path) -> QuantizedUse | None:
+    """How a node is quantized; None if it is no product, or computes in floating point.
+
+    Args:
+        folder: the model's folder, where external data lies.
+    """
+    operands = PRODUCT_OPERANDS.get(operator)
+    if operands is None or len(node.input) <= max(operands):
+        return None
+    activation, weights = node.input[operands[0]], node.input[operands[1]]
+    if operator == "com.microsoft::MatMulNBits":
+        return _blocks(scope, node, activation)
+    if operator in _INTEGER:
+        scale, zero_point = _INTEGER[operator]
+        return _integer(scope, node, operator, activation, weights, scale, zero_point, folder)
+    return _between_qdq(scope, activation, weights, folder)
+
+
+def _blocks(scope: Scope, node: Any, activation: str) -> QuantizedUse:
+    """MatMulNBits: weights in blocks; accuracy_level 4 quantizes the activations to int8."""
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    return QuantizedUse(
+        activation_dtype=scope.value(activation).dtype,
+        weight_dtype=f"uint{attributes.get('bits', 4)}",
+        per_channel=True,
+        dynamic=attributes.get("accuracy_level") == 4,
+    )
+
+
+def _integer(
+    scope: Scope,
+    node: Any,
+    operator: str,
+    activation: str,
+    weights: str,
+    scale: int | None,
+    zero_point: int,
+    folder: Path,
+) -> QuantizedUse:
+    source = scope.producer(activation)
+    dynamic = operator.endswith("DynamicQuantizeMatMul") or (
+        source is not None and source.op_type == "DynamicQuantizeLinear"
+    )
+    zero_name = node.input[zero_point] if len(node.input) > zero_point else ""
+    scale_name = node.input[scale] if scale is not None and len(node.input) > scale else zero_name
+    tensor = scope.tensor(weights)
+    return QuantizedUse(
+        activation_dtype="uint8" if operator.endswith("DynamicQuantizeMatMul") else scope.value(activation).dtype,
+        weight_dtype=scope.value(weights).dtype if scope.constants(weights) is not None else None,
+        per_channel=_is_vector(scope, scale_name),
+        dynamic=dynamic,
+        max_weight=_largest(tensor, scope.tensor(zero_name), folder),
+    )
+
+
+def _between_qdq(scope: Scope, activation: str, weights: str, folder: Path) -> QuantizedUse | None:
+    before, behind = _dequantize(scope, activation), _dequantize(scope, weights)
+    if before is None and behind is None:
+        return None
+    constant = behind is not None and scope.constants(behind.input[0]) is not None
+    stored = behind if constant else None
+    return QuantizedUse(
+        activation_dtype=scope.value(before.input[0] if before is not None else activation).dtype,
+        weight_dtype=None if stored is None else scope.value(stored.input[0]).dtype,
+        per_channel=stored is not None and _is_vector(scope, stored.input[1]),
+        dynamic=False,
+        max_weight=None
+        if stored is None
+        else _largest(
+            scope.tensor(stored.input[0]),
+            scope.tensor(stored.input[2]) if len(stored.input) > 2 else None,
+            folder,
+        ),
+    )
+
+
+def _dequantize(scope: Scope, name: str) -> Any | None:
+    """The DequantizeLinear that a name comes from, seen through moves of constants."""
+    for _ in range(_LONGEST_CHAIN):
+        node = scope.producer(name)
+        if node is None or not node.input:
+            return None
+        if node.op_type == "DequantizeLinear" and len(node.input) > 1:
+            return node
+        if node.op_type not in _MOVES or scope.constants(name) is None:
+            return None
+        name = node.input[0]
+    return None
+
+
+def _is_vector(scope: Scope, name: str) -> bool:
+    shape = scope.value(name).shape if name else None
+    return bool(shape) and shape != (1,)
+
+
+def _largest(tensor: Any | None, zero_point: Any | None, folder: Path) -> int | None:
+    """The largest magnitude of 8-bit weights relative to their zero point.
+
+    A zero point for each channel is taken as its first: they are equal in symmetric weights, and
+    in others the largest magnitude is that of the type.
+    """
+    if tensor is None or dtype_name(tensor.data_type) not in ("int8", "uint8"):
+        return None
+    values = _array(tensor, folder)
+    if values is None or values.size == 0:
+        return None
+    zeros = _array(zero_point, folder) if zero_point is not None else None
+    zero = int(zeros.flat[0]) if zeros is not None and zeros.size else 0
+    return max(abs(int(values.max()) - zero), abs(int(values.min()) - zero))
+
+
+def _array(tensor: Any, folder: Path) -> Any | None:
+    """A tensor's values; external ones are mapped, not copied."""
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+
+    if tensor.data_location == TensorProto.EXTERNAL:
+        offset, length = external_range(tensor)
+        dtype = np.dtype(dtype_name(tensor.data_type))
+        count = int(np.prod(tensor.dims)) if length is None else length // dtype.itemsize
+        if count == 0:
+            return None
+        place = folder / external_location(tensor)
+        return np.memmap(place, dtype=dtype, mode="r", offset=offset, shape=(count,))
+    return numpy_helper.to_array(tensor)
