@@ -1,4 +1,4 @@
-"""The whole flow: source -> artifacts -> candidates -> checked -> deployed -> measured -> verdict."""
+"""The whole flow: source -> candidates -> checked -> deployed -> measured -> verdict."""
 
 from __future__ import annotations
 

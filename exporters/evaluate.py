@@ -69,8 +69,12 @@ def evaluate(
     *,
     on_sample: Callable[[int, int], None] = lambda done, total: None,
     threads: int = 1,
+    saturating: bool = False,
 ) -> list[Evaluation]:
     """Runs the float model and every candidate over the data, once, in bounded memory.
+
+    Args:
+        threads, saturating: as of `runtime.load_model`.
 
     Returns:
         One evaluation of the float model itself, then one for each candidate.
@@ -85,7 +89,10 @@ def evaluate(
             "use --metric agreement, cosine or sqnr, which compare with the float model",
         )
     float_model = LoadedArtifact(reference, threads=threads)
-    tallies = [_Tally(LoadedArtifact(candidate, threads=threads)) for candidate in candidates]
+    tallies = [
+        _Tally(LoadedArtifact(candidate, threads=threads, saturating=saturating))
+        for candidate in candidates
+    ]
     float_scores: list[float] = []
     total = len(dataset)
     for index, sample in enumerate(dataset):

@@ -23,12 +23,12 @@ from .images import ImagePreprocessing
 from .metrics import Metric, get_metric
 from .quantize.apply import COMPARED_SAMPLES, calibrate, quantize
 from .quantize.calibrate import Statistics
-from .quantize.plan import PlannedRecipe, plan, preference, recipe_for
+from .quantize.plan import PlannedRecipe, plan, preference, recipe_for, saturates
 from .quantize.recipe import Recipe
 from .source import Source
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with (what is being done, how much is done, of how much); 0 of 0 where it can't be said."""
+"""Called with (what is being done, how much is done, of how much); 0 of 0 where unknown."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,7 @@ def _export_format(
         evaluations = evaluate(
             reference, artifacts[1:], evaluation, metric, data.max_drop,
             on_sample=lambda n, of: on_progress(f"{model_format}: evaluating", n, of),
+            saturating=any(saturates(target) for target in request.targets),
         )  # fmt: skip
     order = preference(facts)
     for artifact, evaluated in zip(artifacts, evaluations, strict=True):
@@ -308,7 +309,7 @@ def _preferred_format(request: ExportRequest) -> Format:
             if runtime.name in READERS[model_format]:
                 return model_format
     raise UsageError(
-        f"{target.name} runs {', '.join(r.name for r in target.runtimes)}, but {request.source.spec} "
-        f"can only become {', '.join(possible)} so far",
+        f"{target.name} runs {', '.join(r.name for r in target.runtimes)}, but "
+        f"{request.source.spec} can only become {', '.join(possible)} so far",
         hint="start from the PyTorch or Keras model",
     )

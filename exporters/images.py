@@ -145,7 +145,8 @@ def _cropped(picture: Image.Image, preprocessing: ImagePreprocessing, path: Path
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
     if left < 0 or top < 0:
         raise UsageError(
-            f"{path} is {picture.width}x{picture.height}, smaller than the crop of {width}x{height}",
+            f"{path} is {picture.width}x{picture.height}, smaller than the crop "
+            f"of {width}x{height}",
             hint="set resize in the preprocessing",
         )
     return picture.crop((left, top, left + width, top + height))

@@ -85,7 +85,7 @@ def _top(k: int) -> Score:
     def score(outputs: Sequence[Array], _: Sequence[Array], label: Array | None) -> float:
         scores = outputs[0].ravel()
         wanted = _class_index(label, scores.size)
-        # Classes that score strictly more than the right one; ties go to the lower index, as argmax.
+        # Classes that score more than the right one; ties go to the lower index, as in argmax.
         better = (scores > scores[wanted]).sum() + (scores[:wanted] == scores[wanted]).sum()
         return float(better < k)
 

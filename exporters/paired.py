@@ -20,8 +20,8 @@ def binary_interval(float_scores: Sequence[float], scores: Sequence[float]) -> t
 
     Tango's score interval: all differences that McNemar's test, generalized to a difference other
     than zero, does not reject (Tango 1998, "Equivalence test and confidence interval for the
-    difference in proportions for the paired-sample design", Statistics in Medicine 17:891-908). It
-    stays honest where few or no answers differ: n samples without one give 3.84 / (n + 3.84), not 0.
+    difference in proportions for the paired-sample design", Statistics in Medicine 17:891-908).
+    It stays honest where few or no answers differ: n samples without one give 3.84 / (n + 3.84).
 
     Args:
         float_scores, scores: 0 or 1 for each sample, in the same order; at least one sample.
@@ -57,10 +57,10 @@ def _tango_upper(lost: int, won: int, count: int) -> float:
 
 
 def mean_interval(differences: npt.NDArray[np.float64]) -> tuple[float, float] | None:
-    """Bootstrap interval of the mean of paired differences (percentile and BCa, the wider end each).
+    """Bootstrap interval of the mean of paired differences: the wider of percentile and BCa.
 
-    BCa corrects for skew (Efron 1987, "Better bootstrap confidence intervals", JASA 82:171-185), but
-    is undefined where all differences are equal; then the interval is that one value.
+    BCa corrects for skew (Efron 1987, "Better bootstrap confidence intervals", JASA 82:171-185),
+    but is undefined where all differences are equal; then the interval is that one value.
 
     Returns:
         None below `MIN_BOOTSTRAP_SAMPLES` samples.

@@ -23,9 +23,12 @@ class HostModel(Protocol):
 class LoadedArtifact:
     """An artifact on this machine, spoken to in the source's names and layout."""
 
-    def __init__(self, artifact: Artifact, *, threads: int = 1) -> None:
+    def __init__(self, artifact: Artifact, *, threads: int = 1, saturating: bool = False) -> None:
+        """Loads the file; arguments as of `load_model`."""
         self.artifact = artifact
-        self._model = load_model(str(artifact.path), artifact.format, threads=threads)
+        self._model = load_model(
+            str(artifact.path), artifact.format, threads=threads, saturating=saturating
+        )
 
     def run(self, sample: Mapping[str, Array]) -> list[Array]:
         """One inference.
@@ -52,21 +55,29 @@ class LoadedArtifact:
         return self._model.run(self.native_inputs(sample))
 
 
-def load_model(path: str, model_format: str, *, threads: int = 1) -> HostModel:
+def load_model(
+    path: str, model_format: str, *, threads: int = 1, saturating: bool = False
+) -> HostModel:
     """Loads a model in this machine's runtime for its format.
+
+    Args:
+        saturating: let U8S8 products overflow 16 bits where this CPU's fast kernels do (x86 without
+            VNNI). False computes what ARM and VNNI compute, more slowly, so that what is proven
+            here holds there (ONNX Runtime's session option `session.x64quantprecision`).
 
     Raises:
         UsageError: the runtime refuses the file.
     """
-    loader = {"onnx": _OnnxModel, "tflite": _TfliteModel}[model_format]
     try:
-        return loader(path, threads)
+        if model_format == "onnx":
+            return _OnnxModel(path, threads, saturating)
+        return _TfliteModel(path, threads)
     except Exception as error:
         raise UsageError(f"{path} can't be loaded: {first_line(error)}") from error
 
 
 class _OnnxModel:
-    def __init__(self, path: str, threads: int) -> None:
+    def __init__(self, path: str, threads: int, saturating: bool) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -75,6 +86,7 @@ class _OnnxModel:
         options.log_severity_level = 3
         # Several sessions live in one process here; spinning threads would steal each other's time.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.x64quantprecision", "0" if saturating else "1")
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._names = [value.name for value in self._session.get_inputs()]
 

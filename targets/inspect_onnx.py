@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,9 @@ def operator_name(node: Any) -> str:
 def _facts(file: OnnxFile) -> ModelFacts:
     bare = without_weights(file.model)
     inferred = infer_shapes(bare)
-    # The nodes are those of the bare model (functions inlined), the constants those of the file.
-    del bare.graph.initializer[:]
-    bare.graph.initializer.extend(file.model.graph.initializer)
-    scopes = list(_scopes(bare.graph, inferred.graph, None, ""))
-    main = scopes[0]
+    # The nodes are those of the bare model (its functions are inlined), the weights the file's.
+    main = Scope(bare.graph, inferred.graph, file.model.graph.initializer)
+    scopes = list(main.walk())
     _check_connected(main)
     nodes = [
         _node_facts(scope, node, file.path.parent) for scope in scopes for node in scope.graph.node
@@ -70,25 +68,13 @@ def _facts(file: OnnxFile) -> ModelFacts:
         outputs=tuple(_spec(v) for v in bare.graph.output),
         operators=tally_operators(nodes),
         weight_bytes=constant_bytes(nodes),
-        peak_activation_bytes=_peak(scopes),
+        peak_activation_bytes=_peak(main),
         opset=opset,
         ir_version=file.model.ir_version or None,
         quantized=tally_quantized(nodes),
         subgraphs=len(scopes) - 1,
         external_data=tuple(p.relative_to(file.path.parent).as_posix() for p in file.external),
     )
-
-
-def _scopes(graph: Any, inferred: Any, outer: Scope | None, path: str) -> Iterator[Scope]:
-    scope = Scope(graph, inferred, outer, path)
-    yield scope
-    twins = {n.output[0]: n for n in inferred.node if n.output}
-    for node in graph.node:
-        twin = twins.get(node.output[0], node) if node.output else node
-        inner = graphs_of(node)
-        known = graphs_of(twin)
-        for index, (one, two) in enumerate(zip(inner, known if len(known) == len(inner) else inner, strict=True)):
-            yield from _scopes(one, two, scope, f"{path}/{node.output[0] if node.output else ''}/{index}")
 
 
 def _spec(value: Any) -> TensorSpec:
@@ -131,16 +117,11 @@ def _node_facts(scope: Scope, node: Any, folder: Path) -> NodeFacts:
     )
 
 
-def _peak(scopes: list[Scope]) -> int | None:
-    """Of the main graph, plus what branches and loop bodies need while they run.
+def _peak(scope: Scope) -> int | None:
+    """Of a graph, plus what branches and loop bodies need while they run.
 
     QDQ pairs count as the runtime fuses them: one tensor, of the quantized type.
     """
-    inner = {id(scope.graph): scope for scope in scopes}
-    return _peak_of(scopes[0], inner)
-
-
-def _peak_of(scope: Scope, scopes: dict[int, Scope]) -> int | None:
     stored = _stored_as(scope)
     graph = scope.graph
     sizes: dict[Hashable, int | None] = {}
@@ -150,8 +131,8 @@ def _peak_of(scope: Scope, scopes: dict[int, Scope]) -> int | None:
             value = scope.value(stored.get(name, name))
             sizes[stored.get(name, name)] = tensor_bytes(value.dtype, value.shape)
     steps = []
-    for node in graph.node:
-        peaks = [_peak_of(scopes[id(g)], scopes) for g in graphs_of(node) if id(g) in scopes]
+    for position, node in enumerate(graph.node):
+        peaks = [_peak(inner) for inner in scope.inner.get(position, [])]
         reads = {n for g in graphs_of(node) for n in _outer_reads(g)} | {n for n in node.input if n}
         steps.append(
             Step(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .dtypes import tensor_bytes
-from .onnx_file import dtype_name
+from .onnx_file import dtype_name, graphs_of
 
 #: Operators that give other values each time they run, though they read nothing that varies.
 _RANDOM = frozenset(
@@ -31,15 +31,27 @@ _UNKNOWN = Value("undefined", None)
 class Scope:
     """One graph. Names that it does not define are those of the graph around it."""
 
-    def __init__(self, graph: Any, inferred: Any, outer: Scope | None, path: str) -> None:
-        """Args:
-        graph: the graph whose nodes are described.
-        inferred: the same graph after shape inference.
-        outer: the graph around it.
-        path: tells constants of the same name in different graphs apart.
+    def __init__(
+        self,
+        graph: Any,
+        inferred: Any,
+        initializers: Sequence[Any],
+        outer: Scope | None = None,
+        path: str = "",
+    ) -> None:
+        """Describes a graph and the graphs inside it.
+
+        Args:
+            graph: the GraphProto whose nodes are described.
+            inferred: the same graph after shape inference.
+            initializers: its constants, with their values.
+            outer: the graph around it.
+            path: tells constants of the same name in different graphs apart.
         """
         self.graph = graph
         self.outer = outer
+        #: The graphs inside each node, by the node's position.
+        self.inner: dict[int, list[Scope]] = {}
         self._values: dict[str, Value] = {}
         self._tensors: dict[str, Any] = {}
         self.producers: dict[str, Any] = {}
@@ -47,7 +59,7 @@ class Scope:
         self._constants: dict[str, dict[Hashable, int]] = {}
         for value in (*inferred.value_info, *inferred.input, *inferred.output):
             self._values[value.name] = _value(value.type)
-        for tensor in graph.initializer:
+        for tensor in initializers:
             self._add_constant(path, tensor.name, tensor)
         for sparse in graph.sparse_initializer:
             self._add_constant(path, sparse.values.name, sparse.values)
@@ -58,6 +70,26 @@ class Scope:
                 self._add_constant_node(path, node)
             else:
                 self._derive(node)
+        self._enter(inferred, path)
+
+    def walk(self) -> Iterator[Scope]:
+        """This graph and all inside it, the outer one first."""
+        yield self
+        for scopes in self.inner.values():
+            for scope in scopes:
+                yield from scope.walk()
+
+    def _enter(self, inferred: Any, path: str) -> None:
+        twins = {node.output[0]: node for node in inferred.node if node.output}
+        for position, node in enumerate(self.graph.node):
+            graphs = graphs_of(node)
+            if not graphs:
+                continue
+            known = graphs_of(twins[node.output[0]]) if node.output else graphs
+            self.inner[position] = [
+                Scope(one, two, one.initializer, self, f"{path}/{position}.{index}")
+                for index, (one, two) in enumerate(zip(graphs, known, strict=True))
+            ]
 
     def _add_constant(self, path: str, name: str, tensor: Any) -> None:
         shape = tuple(tensor.dims)

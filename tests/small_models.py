@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from edgewright.exporters.runtime import load_model
 from edgewright.profiler.job import MeasuredModel, OutputPort, Sampling
+from edgewright.profiler.result import Correctness, DeviceFacts, Run, RuntimeFacts, Validity
 from onnx import TensorProto, helper, numpy_helper
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -97,3 +98,28 @@ def measured(
         outputs=[OutputPort("y", lambda array: array)],
         host_outputs=outputs,
     )
+
+
+def fake_run(blocks: Sequence[Sequence[float]], measurement: str = "one", **changes: object) -> Run:
+    """A run with given samples, for what is derived from them."""
+    values: dict[str, object] = {
+        "measurement": measurement,
+        "model_name": "m",
+        "model_sha256": "0" * 64,
+        "model_size_bytes": 1,
+        "mode": "quick",
+        "device": DeviceFacts(address="local"),
+        "runtime": RuntimeFacts(name="onnxruntime", version="1", threads=1, python="3"),
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "samples_ms": [sample for block in blocks for sample in block],
+        "rounds": [len(block) for block in blocks],
+        "warm_up_ms": [],
+        "import_ms": 1,
+        "load_ms": 1,
+        "first_inference_ms": 1,
+        "peak_rss_bytes": 1,
+        "conditions": [],
+        "correctness": Correctness(status="not-checked"),
+        "validity": Validity(valid=True),
+    }
+    return Run.model_validate({**values, **changes})

@@ -9,6 +9,8 @@ from ...targets.profile import Format
 from ..source import Source, SourceKind
 from .base import Conversion, Converted
 
+__all__ = ["CONVERTERS", "Conversion", "Converted", "convert_source", "formats_for"]
+
 #: (kind of source, format) -> the module whose `convert` does it.
 CONVERTERS: dict[tuple[SourceKind, Format], str] = {
     ("torch", "onnx"): "torch_to_onnx",

@@ -85,7 +85,7 @@ def _load(source: Source, keras: ModuleType) -> Any:
         if "Could not locate" in text:
             raise UsageError(
                 f"{path} uses Python code that is not in it: {first_line(error).split('. ')[0]}",
-                hint="where that code is, export with model.export(DIRECTORY) and pass the directory",
+                hint="export with model.export(DIRECTORY), and pass the directory",
             ) from error
         raise UsageError(f"{path} can't be loaded by Keras: {first_line(error)}") from error
 
