@@ -448,6 +448,7 @@ def doctor(as_json: Json = False) -> None:
 
 def main() -> NoReturn:
     """Runs the command line; every error becomes one message and an exit code here."""
+    _State.debug = _State.as_json = False
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

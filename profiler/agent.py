@@ -691,8 +691,10 @@ class Worker:
 
     def warm_up(self, task: Json) -> Json:
         spent = []  # type: List[int]
-        while sum(spent) < 1e9 * task["warm_up_max_s"]:
-            if len(spent) >= task["warm_up_queries"] and sum(spent) >= 1e9 * task["warm_up_s"]:
+        began = time.monotonic()
+        while time.monotonic() - began < task["warm_up_max_s"]:
+            warm = time.monotonic() - began >= task["warm_up_s"]
+            if warm and len(spent) >= task["warm_up_queries"]:
                 break
             spent.append(self.infer())
         return {"spent_ns": spent}

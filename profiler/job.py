@@ -129,7 +129,8 @@ class MeasureSettings:
         runtime: the runtime to use on the device; the first it has for the format by default.
         deadline_s: after which the device gives up; None: from the mode and the number of models.
         reconnect_s: how long a lost connection is tried again.
-        poll_s: how often the device is asked.
+        poll_s: how often the device is looked at.
+        quiet_s: without news for so long, the agent is asked whether the measurement still lives.
         pick_up_s: how old a finished measurement left on the device may be to be taken for this.
         sampling: in place of the mode's.
         base: the directory on the device; None: see `deploy.py`.
@@ -142,6 +143,7 @@ class MeasureSettings:
     deadline_s: float | None = None
     reconnect_s: float = 60.0
     poll_s: float = 0.5
+    quiet_s: float = 10.0
     pick_up_s: float = 3600.0
     sampling: Sampling | None = None
     base: str | None = None

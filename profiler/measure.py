@@ -42,8 +42,6 @@ __all__ = ["FailedRun", "measure"]
 
 T = TypeVar("T")
 
-#: Without news from a measurement for so long, the agent is asked whether it lives.
-QUIET_S = 10.0
 #: How long past its own deadline a measurement may hang before it is ended from here.
 GRACE_S = 120.0
 _ERRORS = {
@@ -181,7 +179,8 @@ class _Measurement:
             Retrying,
             retry_if_exception,
             stop_after_delay,
-            wait_exponential_jitter,
+            wait_exponential,
+            wait_random,
         )
 
         def lost(state: RetryCallState) -> None:
@@ -191,7 +190,7 @@ class _Measurement:
             retry=retry_if_exception(
                 lambda error: isinstance(error, EdgewrightError) and error.transient
             ),
-            wait=wait_exponential_jitter(initial=0.5, max=8, jitter=0.5),
+            wait=wait_exponential(multiplier=0.5, max=8) + wait_random(0, 0.5),
             stop=stop_after_delay(self.settings.reconnect_s),
             before_sleep=lost,
             reraise=True,
@@ -287,7 +286,7 @@ class _Measurement:
             seen += self.report(answer["progress"])
             if answer["state"] == "finished":
                 began = datetime.now(UTC) - timedelta(seconds=answer["started_s_ago"])
-                return began.isoformat(timespec="seconds")
+                return began.isoformat(timespec="milliseconds")
             if answer["state"] != "running":
                 self.raise_ended(answer)
             limit = self.settings.effective_deadline_s(len(self.models)) + GRACE_S
@@ -304,7 +303,7 @@ class _Measurement:
         look would take its time from what is measured."""
         count = 0
         last_news = time.monotonic()
-        while time.monotonic() - last_news < QUIET_S:
+        while time.monotonic() - last_news < self.settings.quiet_s:
             time.sleep(self.settings.poll_s)
             command = ["tail", "-n", f"+{seen + count + 1}", f"{self.directory}/progress.jsonl"]
             done = self.patiently(lambda: self.transport.run(command))  # noqa: B023

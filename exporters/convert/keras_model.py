@@ -41,8 +41,8 @@ def load_keras(source: Source) -> TensorFlowSource:
     input_names = _names(keras, inputs)
     output_names = _names(keras, outputs)
 
-    def call(**arrays: Any) -> dict[str, Any]:
-        packed = keras.tree.pack_sequence_as(inputs, [arrays[name] for name in input_names])
+    def call(tensors: dict[str, Any]) -> dict[str, Any]:
+        packed = keras.tree.pack_sequence_as(inputs, [tensors[name] for name in input_names])
         results = keras.tree.flatten(model(packed, training=False))
         return dict(zip(output_names, results, strict=True))
 

@@ -40,8 +40,8 @@ def load_saved_model(source: Source) -> TensorFlowSource:
         )
     signature = loaded.signatures[_SIGNATURE]
 
-    def call(**arrays: Any) -> Mapping[str, Any]:
-        outputs: Mapping[str, Any] = signature(**arrays)
+    def call(tensors: dict[str, Any]) -> Mapping[str, Any]:
+        outputs: Mapping[str, Any] = signature(**tensors)
         return outputs
 
     inputs = dict(sorted(signature.structured_input_signature[1].items()))

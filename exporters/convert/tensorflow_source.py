@@ -26,7 +26,7 @@ class TensorFlowSource:
     """A TensorFlow function from named inputs to named outputs, all shapes fixed.
 
     Attributes:
-        function: the concrete function; it takes keywords and returns a dict.
+        function: the concrete function; it takes tensors in order and returns a dict.
         owner: what holds its variables.
         input_names, output_names: in the source's order.
         example_inputs: one array for each input.
@@ -42,13 +42,12 @@ class TensorFlowSource:
         """Runs the source itself, on the CPU; arrays are cast to the types of its inputs."""
         tensorflow = need_tensorflow()
         with tensorflow.device("/CPU:0"):
-            inputs = {
-                name: tensorflow.constant(np.asarray(array, example.dtype))
-                for name, array, example in zip(
-                    self.input_names, arrays, self.example_inputs, strict=True
+            outputs = self.function(
+                *(
+                    tensorflow.constant(np.asarray(array, example.dtype))
+                    for array, example in zip(arrays, self.example_inputs, strict=True)
                 )
-            }
-            outputs = self.function(**inputs)
+            )
         return [np.array(outputs[name].numpy()) for name in self.output_names]
 
 
@@ -64,7 +63,7 @@ def need_tensorflow() -> ModuleType:
 
 def fixed_function(
     source: Source,
-    call: Callable[..., Mapping[str, Any]],
+    call: Callable[[dict[str, Any]], Mapping[str, Any]],
     owner: Any,
     inputs: Mapping[str, Any],
     output_names: Sequence[str],
@@ -75,7 +74,7 @@ def fixed_function(
     0 or 1, so that they are in any vocabulary.
 
     Args:
-        call: from keywords named as `inputs` to a dict named as `output_names`.
+        call: from a dict of tensors named as `inputs` to one named as `output_names`.
         owner: what holds the variables.
         inputs: name -> anything with TensorFlow's `shape` and `dtype`, in the source's order.
 
@@ -87,12 +86,14 @@ def fixed_function(
     specs = {name: _fixed(source, tensorflow, name, spec) for name, spec in inputs.items()}
     outputs = dict(zip(output_names, distinct(output_names, taken=specs), strict=True))
 
-    def renamed(**arrays: Any) -> dict[str, Any]:
-        results = call(**arrays)
+    def renamed(*tensors: Any) -> dict[str, Any]:
+        results = call(dict(zip(specs, tensors, strict=True)))
         return {outputs[name]: results[name] for name in output_names}
 
     with quiet(), naming_the_cause(source.spec, "TFLite"):
-        function = tensorflow.function(renamed, autograph=False).get_concrete_function(**specs)
+        function = tensorflow.function(renamed, autograph=False).get_concrete_function(
+            *specs.values()
+        )
     random = np.random.default_rng(_SEED)
     return TensorFlowSource(
         function,

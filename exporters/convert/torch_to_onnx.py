@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...errors import ConversionError
@@ -31,10 +32,13 @@ def convert(source: Source, conversion: Conversion) -> Converted:
     """
     need("onnxscript", "torch")
     model = load_torch(source)
-    _check_size(source, model)
+    module = model.call.module
+    _check_size(source, [*module.parameters(), *module.buffers()])
     with quiet(), naming_the_cause(source.spec, "ONNX"):
         program = _export(model, conversion.opset)
         _name_ports(program.model.graph, model)
+    # Folded constants can be larger than the weights that they come from.
+    _check_size(source, [v.const_value for v in program.model.graph.initializers.values()])
     _check_opset(source, program.model, conversion.opset)
     for node in program.model.graph.all_nodes():
         for key in _PRIVATE_METADATA:
@@ -81,9 +85,8 @@ def _values(graph: Any) -> list[Any]:
     return [*graph.inputs, *graph.initializers.values(), *inner]
 
 
-def _check_size(source: Source, model: TorchSource) -> None:
-    module = model.call.module
-    size = sum(tensor.nbytes for tensor in [*module.parameters(), *module.buffers()])
+def _check_size(source: Source, tensors: Sequence[Any]) -> None:
+    size = sum(tensor.nbytes for tensor in tensors)
     if size > _LARGEST_BYTES:
         raise ConversionError(
             f"can't convert {source.spec} to ONNX: its weights take {size / 1e9:.1f} GB, and a "

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import DeviceError, DeviceTimeout, Unreachable
+from ...errors import DeviceError, DeviceTimeout, EdgewrightError, Unreachable
 from ...files import written_whole
 from .base import Completed, Progress
 from .commands import RECEIVE, SEND, SUPERVISED, checked_command, last_words, shell_line
@@ -167,9 +167,14 @@ class SshTransport:
         """Turns what paramiko raises inside into our errors."""
         try:
             yield
-        except library_errors() as error:
+        except EdgewrightError:
+            raise
+        except Exception as error:
+            # A dead connection hands over whatever its reader stumbled over, a ValueError, say.
             if self._connection is None or not self._connection.is_alive:
                 raise self._lost() from error
+            if not isinstance(error, library_errors()):
+                raise
             if isinstance(error, TimeoutError):
                 raise DeviceTimeout(
                     f"{self.address}: nothing moved for {STALL_TIMEOUT_S:g} s"

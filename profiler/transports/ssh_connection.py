@@ -9,9 +9,10 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from ...errors import DeviceError, Unreachable
+from ...errors import DeviceError, EdgewrightError, Unreachable
 from .commands import last_words
 from .ssh_auth import authenticate
 from .ssh_config import Destination
@@ -96,17 +97,26 @@ class Connection:
         security.ciphers = [*fast, *(c for c in security.ciphers if c not in fast)]
         transport.banner_timeout = destination.connect_timeout_s
         transport.handshake_timeout = HANDSHAKE_TIMEOUT_S
-        try:
+        with self._mapped():
             transport.start_client(timeout=destination.connect_timeout_s + HANDSHAKE_TIMEOUT_S)
             offered = transport.get_remote_server_key()
-        except Exception as error:  # the reader's thread hands over whatever it stumbled over
-            raise self._link.explained(device_error(error, str(destination))) from error
         verify_host_key(destination, known, HostKey(offered.get_name(), offered.asbytes()))
 
     def _log_in(self) -> None:
-        try:
+        with self._mapped():
             authenticate(self._transport, self._destination)
-        except library_errors() as error:
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Turns what paramiko raises inside into our errors."""
+        try:
+            yield
+        except EdgewrightError:
+            raise
+        except Exception as error:
+            # A dead connection hands over whatever its reader stumbled over, a ValueError, say.
+            if self.is_alive and not isinstance(error, library_errors()):
+                raise
             raise self._link.explained(device_error(error, str(self._destination))) from error
 
     def _ask_for_signs_of_life(self) -> None:

@@ -43,7 +43,9 @@ def device_error(error: BaseException, where: str) -> DeviceError:
             accepted = ", ".join(error.allowed_types)
             return Unauthorized(f"{where}: it refused the credentials; it accepts {accepted}")
         case paramiko.AuthenticationException() if _is_hang_up(str(error)):
-            return Unreachable(f"{where}: the connection ended during the login{_in_brackets(error)}")
+            return Unreachable(
+                f"{where}: the connection ended during the login{_in_brackets(error)}"
+            )
         case paramiko.AuthenticationException():
             return Unauthorized(f"{where}: it refused the credentials{_in_brackets(error)}")
         case paramiko.ChannelException():

@@ -1,7 +1,8 @@
-"""paramiko's client that asks for the login service once, as servers expect, with two repairs.
+"""paramiko's client that asks for the login service once, as servers expect, repaired.
 
 paramiko's usual `Transport` asks again for each credential, and strict servers hang up then. Its
-`ServiceRequestingTransport` asks once, but can wait forever and can miss an answer.
+`ServiceRequestingTransport` asks once, but can wait forever, can miss an answer, and can't try
+without credentials.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ class LoginTransport(paramiko.ServiceRequestingTransport):  # type: ignore[misc]
 
 class LoginHandler(AuthOnlyHandler):  # type: ignore[misc]
     """The login's conversation."""
+
+    def auth_none(self, username: str) -> list[str]:
+        """Tries without credentials; the original fails before it asks."""
+        more: list[str] = self.send_auth_request(username, "none", lambda message: None)
+        return more
 
     def wait_for_response(self, event: threading.Event) -> list[str]:
         """Waits for the server's answer, which may have come before `event` was in place."""

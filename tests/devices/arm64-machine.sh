@@ -46,6 +46,7 @@ chown 1000:1000 "$root/home/pi"
 
 # The sshd outside the root must know the board's user, too.
 for database in passwd group shadow; do
+  cp -p "$files/$database" "$root/etc/$database"
   mount --bind "$files/$database" "/etc/$database"
 done
 # It reads the user's keys as that user, who can't enter FILES.

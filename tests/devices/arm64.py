@@ -190,9 +190,10 @@ def write_board(directory: Path) -> None:
     (directory / "cpuinfo").write_text(cores + CPUINFO_BOARD)
     board = directory / "board"
     for name, text in USER_DATABASE.items():
-        (directory / name).write_text(text)
-    users = {f"/etc/{name}": text for name, text in USER_DATABASE.items()}
-    for path, text in (BOARD_FILES | users).items():
+        database = directory / name
+        database.write_text(text)
+        database.chmod(0o600 if name == "shadow" else 0o644)
+    for path, text in BOARD_FILES.items():
         file = board / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)

@@ -27,12 +27,15 @@ PYTHON_VERSION = "3.11"
 PACKAGES = (
     "bash",
     "coreutils",
+    "dash",
     "findutils",
     "grep",
     "gzip",
     "hostname",
     "libgomp1",
     "libstdc++6",
+    "mawk",
+    "mount",
     "procps",
     "python3",
     "sed",
@@ -45,6 +48,8 @@ RUNTIMES = {
 }
 # Whatever runs on the suite's C library, the newest first: pip does not infer the older ones.
 WHEEL_PLATFORMS = (*(f"manylinux_2_{n}_aarch64" for n in range(36, 16, -1)), "manylinux2014_aarch64")
+# Links that maintainer scripts would make, which nobody runs here.
+LINKS = {"usr/bin/awk": "mawk"}
 LAYOUT = 1  # to be raised when the way of building changes in a manner not seen above
 
 BASE = "base"
@@ -61,7 +66,7 @@ BINFMT_FLAGS = "F"
 
 def cached_root() -> Path:
     """Where the file systems of this recipe are, or would be."""
-    recipe = json.dumps([SUITE, PYTHON_VERSION, PACKAGES, RUNTIMES, WHEEL_PLATFORMS, LAYOUT])
+    recipe = json.dumps([SUITE, PYTHON_VERSION, PACKAGES, RUNTIMES, WHEEL_PLATFORMS, LINKS, LAYOUT])
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     default = Path.home() / ".cache" / "edgewright-test"
     return Path(os.environ.get(CACHE_VARIABLE) or default).absolute() / f"arm64-{digest}"
@@ -129,6 +134,8 @@ def build(directory: Path) -> None:
         SUITE,
         str(base),
     )
+    for name, target in LINKS.items():
+        (base / name).symlink_to(target)
     byte_compile(base, f"usr/lib/python{PYTHON_VERSION}")
     for name, requirements in RUNTIMES.items():
         layer = directory / name

@@ -17,17 +17,22 @@ def all_processes() -> Iterator[int]:
             yield int(entry.name)
 
 
+def children(parent: int) -> list[int]:
+    """The processes directly under `parent`."""
+    return [pid for pid in all_processes() if parent_of(pid) == parent]
+
+
 def descendants(ancestor: int) -> list[int]:
     """The processes under `ancestor`, parents before their children."""
-    children: dict[int, list[int]] = {}
+    below: dict[int, list[int]] = {}
     for pid in all_processes():
-        children.setdefault(parent_of(pid), []).append(pid)
+        below.setdefault(parent_of(pid), []).append(pid)
     found: list[int] = []
     waiting = [ancestor]
     while waiting:
-        below = children.get(waiting.pop(0), [])
-        found += below
-        waiting += below
+        pids = below.get(waiting.pop(0), [])
+        found += pids
+        waiting += pids
     return found
 
 

@@ -24,7 +24,7 @@ from .base import (
     kill_marked,
     loopback_environment,
 )
-from .processes import descendants, name_of, send, wait_until
+from .processes import children, descendants, name_of, send, wait_until
 
 __all__ = [
     "DeviceUnavailable",
@@ -101,10 +101,11 @@ class Listener:
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is None:
             return
-        servers = ssh_servers(supervisor.pid)
-        send(signal.SIGSTOP, servers[:1])  # no new connection may slip in from here on
+        send(signal.SIGSTOP, ssh_servers(supervisor.pid)[:1])  # from here on nobody slips in
         send(signal.SIGKILL, ssh_servers(supervisor.pid))
-        supervisor.communicate()  # closes its standard input, which ends it in any case
+        # A command that enters namespaces stops itself together with sshd.
+        send(signal.SIGKILL, children(supervisor.pid))
+        supervisor.communicate()
 
     def drop_connections(self) -> None:
         """Kill the connections' own processes; what they started goes on."""

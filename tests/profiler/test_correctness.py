@@ -21,7 +21,11 @@ FLOAT = [[GENERATOR.normal(size=(1, 100)).astype(np.float32)] for _ in range(3)]
 def noisy(answers: list[list[Array]], sqnr_db: float, seed: int) -> list[list[Array]]:
     generator = np.random.default_rng(seed)
     scale = 10 ** (-sqnr_db / 20)
-    return [[a + scale * generator.normal(size=a.shape).astype(np.float32) for a in s] for s in answers]  # fmt: skip
+
+    def add_noise(array: Array) -> Array:
+        return array + scale * generator.normal(size=array.shape).astype(np.float32)
+
+    return [[add_noise(array) for array in sample] for sample in answers]
 
 
 def model(

@@ -16,6 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import fake_run
 
+# The first call imports SciPy, which takes its time.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
+
 milliseconds = st.floats(min_value=1e-3, max_value=1e5)
 samples = st.lists(milliseconds, min_size=1, max_size=300)
 blocks = st.lists(st.lists(milliseconds, min_size=1, max_size=8), min_size=5, max_size=12)
@@ -72,7 +76,7 @@ def test_smallest_numbers_of_samples() -> None:
 
 
 @given(blocks, st.floats(min_value=0.1, max_value=10))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_run_scaled_by_a_factor_has_that_ratio(values: list[list[float]], factor: float) -> None:
     scaled = [[factor * value for value in block] for block in values]
     comparison = ratio_to(fake_run(values), fake_run(scaled))
@@ -83,7 +87,7 @@ def test_a_run_scaled_by_a_factor_has_that_ratio(values: list[list[float]], fact
 
 
 @given(blocks)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_run_is_neither_faster_nor_slower_than_itself(values: list[list[float]]) -> None:
     for other in ("one", "two"):
         comparison = compare_runs(fake_run(values), fake_run(values, other))

@@ -1,0 +1,428 @@
+"""Whole measurements of real models on this machine, with everything that can go wrong."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edgewright.errors import (
+    AgentFailed,
+    DeviceError,
+    DeviceOutOfMemory,
+    NoSpaceOnDevice,
+    RuntimeMissing,
+    Unreachable,
+    UsageError,
+)
+from edgewright.profiler import agent
+from edgewright.profiler.deploy import Agent, Blob, clean_up, deploy, install_agent
+from edgewright.profiler.job import MeasureSettings, ProgressEvent, Sampling
+from edgewright.profiler.measure import measure
+from edgewright.profiler.result import FailedRun, Run
+from edgewright.profiler.stats import ratio_to
+from edgewright.profiler.transports.base import Completed
+from edgewright.profiler.transports.base import Progress as ByteProgress
+from edgewright.profiler.transports.local import LocalTransport
+from small_models import (
+    GOLDEN,
+    LONG,
+    SECONDS,
+    SHORT,
+    greedy,
+    matmul,
+    measured,
+    out_of_range,
+)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Iterator[Path]:
+    """The directory on the 'device'; whatever still runs there is ended."""
+    directory = tmp_path / "device"
+    yield directory
+    for run in (directory / "runs").glob("*"):
+        agent.stop(str(run))
+
+
+def settings(base: Path, sampling: Sampling = SHORT, **more: object) -> MeasureSettings:
+    plain = MeasureSettings(base=str(base), sampling=sampling, poll_s=0.1, deadline_s=60)
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def only_run(results: Sequence[Run | FailedRun]) -> Run:
+    [result] = results
+    assert isinstance(result, Run)
+    return result
+
+
+class Watched(LocalTransport):
+    """This machine, with a look at what is pushed and a hand on the line."""
+
+    def __init__(self) -> None:
+        self.pushed: list[str] = []
+        self.before: Callable[[Sequence[str]], None] = lambda command: None
+        self.closed = False
+
+    def run(self, command: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        self.before(command)
+        return super().run(command, timeout_s=timeout_s)
+
+    def push(self, local: Path, remote: str, progress: ByteProgress | None = None) -> None:
+        self.pushed.append(remote)
+        super().push(local, remote, progress)
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def pushed_blobs(self) -> int:
+        return sum("/blobs/" in path for path in self.pushed)
+
+
+def test_float_and_quantized_in_turn(base: Path, tmp_path: Path) -> None:
+    models = [
+        measured(matmul(tmp_path / "m.onnx")),
+        measured(GOLDEN / "tiny_float.tflite"),
+        measured(GOLDEN / "tiny_int8.tflite"),
+    ]
+    events: list[ProgressEvent] = []
+    runs = measure(LocalTransport(), models, settings(base, threads=2), events.append)
+    for model, run in zip(models, runs, strict=True):
+        assert isinstance(run, Run)
+        assert run.model_name == model.name and run.model_sha256 == model.sha256
+        assert run.correctness.status == "passed", run.correctness
+        assert len(run.samples_ms) == sum(run.rounds) >= SHORT.min_queries
+        assert len(run.rounds) >= SHORT.min_rounds
+        assert len(run.warm_up_ms) >= SHORT.warm_up_queries + len(run.rounds)
+        assert run.peak_rss_bytes is not None and run.peak_rss_bytes > 2**20
+        assert run.latency_ms.p50 > 0
+        assert run.runtime.threads == 2
+        assert run.runtime.version not in ("", "unknown")
+        assert run.device.address == "local" and run.device.hostname
+        assert {moment.taken for moment in run.conditions} == {"before", "during", "after"}
+        assert Run.from_json(run.to_json()) == run
+    assert isinstance(runs[1], Run) and isinstance(runs[2], Run)
+    assert ratio_to(runs[1], runs[2]).pairs >= SHORT.min_rounds
+    phases = [event.phase for event in events]
+    assert phases[0] == "connect" and phases[-1] == "collect"
+    assert {"push", "load", "warm-up", "measure"} <= set(phases)
+    final = [event for event in events if event.phase == "measure"][-1]
+    assert 0 < final.done <= final.total
+    assert list((base / "runs").iterdir()) == [], "nothing of the measurement stays"
+
+
+def test_an_integer_only_model_is_judged_by_its_own_answers(base: Path) -> None:
+    model = measured(GOLDEN / "tiny_int8.tflite")
+    run = only_run(measure(LocalTransport(), [model], settings(base)))
+    assert run.correctness.against == "self"
+    wrong = replace(model, host_outputs=[[-array[0]] for array in model.host_outputs])
+    run = only_run(measure(LocalTransport(), [wrong], settings(base)))
+    assert run.correctness.status == "failed"
+
+
+def test_a_second_run_sends_nothing_again(base: Path, tmp_path: Path) -> None:
+    model = measured(matmul(tmp_path / "m.onnx"))
+    first, second = Watched(), Watched()
+    one = only_run(measure(first, [model], settings(base)))
+    assert first.pushed_blobs == 3, "agent, model, inputs"
+    two = only_run(measure(second, [model], settings(base)))
+    assert second.pushed_blobs == 0
+    assert one.samples_ms != two.samples_ms, "it was measured anew"
+
+
+def test_a_damaged_file_on_the_device_is_sent_again(base: Path, tmp_path: Path) -> None:
+    model = measured(matmul(tmp_path / "m.onnx"))
+    measure(LocalTransport(), [model], settings(base))
+    blob = base / "blobs" / f"{model.sha256}.onnx"
+    blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+    again = Watched()
+    assert only_run(measure(again, [model], settings(base))).correctness.status == "passed"
+    assert again.pushed_blobs == 1
+    assert blob.read_bytes() == model.path.read_bytes()
+
+
+def test_a_lost_connection_is_picked_up(base: Path, tmp_path: Path) -> None:
+    model = measured(matmul(tmp_path / "m.onnx"))
+    transport = Watched()
+    lost = 0
+
+    def cut(command: Sequence[str]) -> None:
+        nonlocal lost
+        if command[0] == "tail" and lost < 3:
+            lost += 1
+            raise Unreachable("local: connection lost")
+
+    transport.before = cut
+    events: list[ProgressEvent] = []
+    run = only_run(measure(transport, [model], settings(base, SECONDS), events.append))
+    assert lost == 3
+    told = [event.message for event in events if event.phase == "lost"]
+    assert told == ["connection lost, picking up again"] * 3
+    assert run.correctness.status == "passed"
+    assert len([path for path in transport.pushed if path.endswith("job.json")]) == 1
+
+
+def test_a_connection_that_stays_lost_is_given_up(base: Path, tmp_path: Path) -> None:
+    model = measured(matmul(tmp_path / "m.onnx"))
+    transport = Watched()
+
+    def cut(command: Sequence[str]) -> None:
+        if command[0] == "tail":
+            raise Unreachable("local: connection lost")
+
+    transport.before = cut
+    with pytest.raises(Unreachable):
+        measure(transport, [model], settings(base, SECONDS, reconnect_s=0.5))
+    # It goes on without the host, and is there for the next.
+    events: list[ProgressEvent] = []
+    measure(LocalTransport(), [model], settings(base, SECONDS), events.append)
+    assert any("picking up the measurement" in event.message for event in events)
+
+
+HOST = """
+import sys
+from pathlib import Path
+from small_models import SECONDS, LONG, measured
+from edgewright.profiler.job import MeasureSettings
+from edgewright.profiler.measure import measure
+from edgewright.profiler.transports.local import LocalTransport
+path, base, sampling = sys.argv[1:]
+settings = MeasureSettings(base=base, sampling=globals()[sampling], poll_s=0.1, deadline_s=60)
+measure(LocalTransport(), [measured(Path(path))], settings, lambda e: print(e.phase, flush=True))
+"""
+
+
+def host(path: Path, base: Path, sampling: str) -> subprocess.Popen[str]:
+    """Another process that measures, and is under way."""
+    tests = str(Path(__file__).parents[1])
+    import edgewright
+
+    package = str(Path(str(edgewright.__path__[0])).parent)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOST, path, base, sampling],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, package])},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "measure\n":
+            return process
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+def test_a_killed_host_finds_its_measurement_again(base: Path, tmp_path: Path) -> None:
+    path = matmul(tmp_path / "m.onnx")
+    process = host(path, base, "SECONDS")
+    process.kill()
+    process.wait()
+    [directory] = (base / "runs").iterdir()
+    started = (directory / "pid").read_text()
+    watched = Watched()
+    seen: list[str] = []
+
+    def remember(command: Sequence[str]) -> None:
+        if (directory / "pid").exists():
+            seen.append((directory / "pid").read_text())
+
+    watched.before = remember
+    run = only_run(measure(watched, [measured(path)], settings(base, SECONDS)))
+    assert watched.pushed == [], "nothing was sent and nothing started"
+    assert set(seen) == {started}
+    assert run.correctness.status == "passed"
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
+
+
+def test_ctrl_c_leaves_neither_process_nor_file(base: Path, tmp_path: Path) -> None:
+    process = host(matmul(tmp_path / "m.onnx"), base, "LONG")
+    [directory] = (base / "runs").iterdir()
+    conductor = int((directory / "pid").read_text().split()[0])
+    assert len(agent.group_members(conductor)) == 2
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert "KeyboardInterrupt" in stderr
+    assert agent.group_members(conductor) == []
+    assert [path for path in base.rglob("*") if path.is_file()] == [base / "lock"]
+
+
+def test_ctrl_c_keeps_what_others_sent(base: Path, tmp_path: Path) -> None:
+    model = measured(matmul(tmp_path / "m.onnx"))
+    measure(LocalTransport(), [model], settings(base))
+    blobs = set((base / "blobs").iterdir())
+    transport = Watched()
+
+    def interrupt(command: Sequence[str]) -> None:
+        if command[0] == "tail":
+            transport.before = lambda command: None
+            raise KeyboardInterrupt
+
+    transport.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        measure(transport, [model], settings(base, LONG))
+    assert transport.closed
+    assert set((base / "blobs").iterdir()) == blobs
+    assert list((base / "runs").iterdir()) == []
+
+
+def test_the_only_model_fails(base: Path, tmp_path: Path) -> None:
+    model = measured(out_of_range(tmp_path / "gather.onnx"), check=False)
+    with pytest.raises(AgentFailed) as raised:
+        measure(LocalTransport(), [model], settings(base))
+    for words in ("gather", "local", "onnxruntime", "first inference", "out of data bounds"):
+        assert words in raised.value.message
+    assert raised.value.hint
+    assert list((base / "runs").iterdir()) == []
+
+
+def test_one_of_several_fails(base: Path, tmp_path: Path) -> None:
+    models = [
+        measured(out_of_range(tmp_path / "gather.onnx"), check=False),
+        measured(matmul(tmp_path / "m.onnx")),
+    ]
+    failed, other = measure(LocalTransport(), models, settings(base))
+    assert isinstance(failed, FailedRun) and isinstance(other, Run)
+    assert failed.phase == "first inference"
+    assert isinstance(failed.to_error(), AgentFailed)
+
+
+def test_out_of_memory(base: Path, tmp_path: Path) -> None:
+    python = tmp_path / "python-in-4-gib"
+    python.write_text(f'#!/bin/sh\nulimit -v {4 * 2**20}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    model = measured(greedy(tmp_path / "greedy.onnx", 16), check=False)
+    with pytest.raises(DeviceOutOfMemory, match="greedy"):
+        measure(LocalTransport(), [model], settings(base, python=str(python)))
+
+
+def test_a_busy_device_says_who_holds_it(base: Path, tmp_path: Path) -> None:
+    base.mkdir()
+    with (base / "lock").open("w") as lock:
+        lock.write("0123456789abcdef" * 4)
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DeviceError, match=r"busy with another .* \(run 0123456789abcdef\)"):
+            measure(LocalTransport(), [measured(matmul(tmp_path / "m.onnx"))], settings(base))
+    assert list((base / "runs").iterdir()) == []
+
+
+def test_a_conductor_that_is_killed_is_told(base: Path, tmp_path: Path) -> None:
+    transport = Watched()
+
+    def kill(command: Sequence[str]) -> None:
+        if command[0] == "tail":
+            [directory] = (base / "runs").iterdir()
+            pid = agent.conductor_pid(str(directory))
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            transport.before = lambda command: None
+
+    transport.before = kill
+    began = time.monotonic()
+    with pytest.raises(AgentFailed, match="without a result"):
+        measure(transport, [measured(matmul(tmp_path / "m.onnx"))], settings(base, LONG, quiet_s=1))
+    assert time.monotonic() - began < 20
+
+
+def test_no_python_and_no_runtime(base: Path, tmp_path: Path) -> None:
+    model = measured(matmul(tmp_path / "m.onnx"))
+    with pytest.raises(RuntimeMissing, match="has no python9"):
+        measure(LocalTransport(), [model], settings(base, python="python9"))
+    bare = tmp_path / "python-alone"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(RuntimeMissing) as raised:
+        measure(LocalTransport(), [model], settings(base, python=str(bare)))
+    assert str(raised.value.hint).endswith(f"{bare} -m pip install onnxruntime")
+    with pytest.raises(UsageError, match="can't run onnx"):
+        measure(LocalTransport(), [model], settings(base, runtime="ai_edge_litert"))
+
+
+def test_what_is_asked_has_to_make_sense(base: Path, tmp_path: Path) -> None:
+    model = measured(matmul(tmp_path / "m.onnx"))
+    for models in ([], [model, model], [replace(model, inputs=[])]):
+        with pytest.raises(UsageError):
+            measure(LocalTransport(), models, settings(base))
+    with pytest.raises(UsageError, match="absolute"):
+        measure(LocalTransport(), [model], settings(Path("relative")))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
+    done = subprocess.run(mount, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"can't mount a small disk: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_disk_without_room_is_told_before_sending(small_disk: Path, tmp_path: Path) -> None:
+    big = tmp_path / "big.bin"
+    big.write_bytes(b"x" * (3 << 20))
+    agent_there = install_agent(LocalTransport(), base=str(small_disk / "base"))
+    with pytest.raises(NoSpaceOnDevice, match=f"{3 << 20} bytes to send"):
+        deploy(agent_there, [Blob.of(big)])
+
+
+def test_a_disk_that_runs_full_while_sending(small_disk: Path, tmp_path: Path) -> None:
+    big = tmp_path / "big.bin"
+    big.write_bytes(b"x" * (7 << 20))
+    there = install_agent(LocalTransport(), base=str(small_disk / "base"))
+    with pytest.raises(NoSpaceOnDevice):
+        deploy(replace(there, free_bytes=1 << 40), [Blob.of(big)])
+    assert list((small_disk / "base/blobs").iterdir()) == [Path(there.path)]
+
+
+def test_a_file_that_arrives_damaged_is_refused(base: Path, tmp_path: Path) -> None:
+    from edgewright.errors import IntegrityError
+
+    class Corrupting(LocalTransport):
+        def push(self, local: Path, remote: str, progress: ByteProgress | None = None) -> None:
+            super().push(local, remote, progress)
+            if ".onnx" in remote:
+                Path(remote).write_bytes(b"something else")
+
+    model = matmul(tmp_path / "m.onnx")
+    with pytest.raises(IntegrityError, match="arrived as sha256"):
+        deploy(install_agent(Corrupting(), base=str(base)), [Blob.of(model)])
+    assert [path.suffix for path in (base / "blobs").iterdir()] == [".py"]
+
+
+def test_cleaning_up(base: Path, tmp_path: Path) -> None:
+    def bring() -> Agent:
+        there = install_agent(LocalTransport(), base=str(base))
+        deploy(there, [Blob.of(matmul(tmp_path / "m.onnx"))])
+        return there
+
+    clean_up(bring(), keep_blobs=True)
+    assert len(list((base / "blobs").iterdir())) == 2
+    clean_up(bring(), keep_blobs=False)
+    assert not (base / "blobs").exists()
+    clean_up(bring(), keep_blobs=False)
+    shutil.rmtree(base)
+
+
+def test_inputs_are_hashed_alike_every_time(base: Path, tmp_path: Path) -> None:
+    model = measured(matmul(tmp_path / "m.onnx"))
+    first = only_run(measure(LocalTransport(), [model], settings(base)))
+    again = replace(model, inputs=[[np.array(array) for array in s] for s in model.inputs])
+    second = only_run(measure(LocalTransport(), [again], settings(base)))
+    assert first.measurement.partition("-")[0] == second.measurement.partition("-")[0]
+    assert first.measurement != second.measurement
