@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -28,49 +27,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# The field's names as the types in targets/profile.py and exporters/artifact.py have them: written
+# out, since importing those would import pydantic and NumPy.
+Format = Literal["onnx", "tflite"]
+Precision = Literal["auto", "float32", "float16", "int8", "int8-dynamic", "int8-weights", "int4"]
+Layout = Literal["nchw", "nhwc"]
+Mode = Literal["quick", "release"]
+RuntimeName = Literal["onnxruntime", "ai_edge_litert", "tflite_runtime"]
+
 targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_command=True)
 app.add_typer(targets_app, name="targets")
-
-
-class FormatName(StrEnum):
-    """--format"""
-
-    ONNX = "onnx"
-    TFLITE = "tflite"
-
-
-class PrecisionName(StrEnum):
-    """--precision"""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    INT8 = "int8"
-    INT8_DYNAMIC = "int8-dynamic"
-    INT8_WEIGHTS = "int8-weights"
-    INT4 = "int4"
-
-
-class LayoutName(StrEnum):
-    """--layout"""
-
-    NCHW = "nchw"
-    NHWC = "nhwc"
-
-
-class ModeName(StrEnum):
-    """--mode"""
-
-    QUICK = "quick"
-    RELEASE = "release"
-
-
-class RuntimeChoice(StrEnum):
-    """--runtime"""
-
-    ONNXRUNTIME = "onnxruntime"
-    AI_EDGE_LITERT = "ai_edge_litert"
-    TFLITE_RUNTIME = "tflite_runtime"
 
 
 def _complete_target(incomplete: str) -> list[str]:
@@ -120,14 +86,14 @@ def export(
     target: Target,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the artifacts.")],
     model_format: Annotated[
-        FormatName | None,
+        Format | None,
         typer.Option("--format", "-f", help="By default what the target prefers."),
     ] = None,
     precision: Annotated[
-        PrecisionName, typer.Option(help="'auto' tries what the target's CPU runs fast.")
-    ] = PrecisionName.AUTO,
+        Precision, typer.Option(help="'auto' tries what the target's CPU runs fast.")
+    ] = "auto",
     layout: Annotated[
-        LayoutName | None, typer.Option(help="nhwc: channels-last inputs for TFLite.")
+        Layout | None, typer.Option(help="nhwc: channels-last inputs for TFLite.")
     ] = None,
     calibration: Annotated[
         str | None,
@@ -148,7 +114,7 @@ def export(
     ] = 0.01,
     project: Annotated[
         Path | None,
-        typer.Option(help="Project file whose [data] says how to read pictures and integers."),
+        typer.Option(help="Project file that says how to read pictures and integers."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -167,9 +133,9 @@ def export(
         source=parse_source(source),
         targets=(load_target(target),),
         directory=output,
-        formats=(model_format.value,) if model_format else (),
-        precisions=() if precision is PrecisionName.AUTO else (precision.value,),
-        layout=layout.value if layout else None,
+        formats=(model_format,) if model_format else (),
+        precisions=() if precision == "auto" else (precision,),
+        layout=layout,
         data=DataOptions(
             calibration=calibration,
             evaluation=evaluation,
@@ -247,12 +213,12 @@ def profile(
         str, typer.Option("--device", "-d", help="local or ssh://user@host:port")
     ] = "local",
     runtime: Annotated[
-        RuntimeChoice | None, typer.Option(help="By default what the device has for the format.")
+        RuntimeName | None, typer.Option(help="By default what the device has for the format.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     mode: Annotated[
-        ModeName, typer.Option(help="quick: 128 queries or 10 s; release: 1024 and 60 s.")
-    ] = ModeName.QUICK,
+        Mode, typer.Option(help="quick: 128 queries or 10 s; release: 1024 and 60 s.")
+    ] = "quick",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File for the run with every sample.")
     ] = None,
@@ -266,9 +232,7 @@ def profile(
 
     if output is not None:
         ensure_directory(output.parent)
-    settings = MeasureSettings(
-        mode=mode.value, threads=threads, runtime=runtime.value if runtime else None
-    )
+    settings = MeasureSettings(mode=mode, threads=threads, runtime=runtime)
     with _progress() as listener:
         run = run_profile(model, device, settings, listener.on_device)
     if output is not None:

@@ -107,10 +107,11 @@ def profile(path: Path, device: str, settings: MeasureSettings, on_progress: OnP
         DeviceError: the device, or the model's run on it, failed.
     """
     artifact = describe_file(path)
-    samples = seeded_samples(artifact.inputs, REFERENCE_SAMPLES)
+    model = _with_answers(artifact, seeded_samples(artifact.inputs, REFERENCE_SAMPLES))
     transport = open_transport(device)
     try:
-        result = measure(transport, [_with_answers(artifact, samples)], settings, on_progress)[0]
+        named = replace(model, name=path.name)
+        result = measure(transport, [named], settings, on_progress)[0]
     finally:
         transport.close()
     if isinstance(result, FailedRun):

@@ -60,6 +60,7 @@ class ProgressPrinter:
         what = event.phase if event.model is None else f"{event.phase} {event.model}"
         if event.message:
             self._bars.console.print(f"{event.phase}: {event.message}", style="dim", markup=False)
+            return
         self._tell(what, event.done, event.total)
 
     def _tell(self, what: str, done: int, total: int) -> None:

@@ -103,7 +103,7 @@ def open_dataset(
     samples: Samples
     if path.is_dir():
         samples = _from_pictures(path, tuple(ports), preprocessing)
-        identity = _identity_of_pictures(samples.folder.paths, preprocessing)
+        identity = _identity_of_pictures(path, samples.folder.paths, preprocessing)
     elif path.suffix == ".npz":
         samples = _NpzSamples(path, tuple(ports), scale)
         identity = sha256_file(path)
@@ -230,7 +230,8 @@ class _FunctionSamples:
                     item = next(iterator)
                 except StopIteration:
                     return
-            yield self._sample(item, index)
+                sample = self._sample(item, index)
+            yield sample
             index += 1
 
     def _sample(self, item: Any, index: int) -> Sample:
@@ -267,10 +268,12 @@ def _from_pictures(
     return _PictureSamples(ImageFolder(folder, preprocessing), ports[0].source_name)
 
 
-def _identity_of_pictures(paths: list[Path], preprocessing: ImagePreprocessing | None) -> str:
+def _identity_of_pictures(
+    folder: Path, paths: list[Path], preprocessing: ImagePreprocessing | None
+) -> str:
     digest = hashlib.sha256(preprocessing.model_dump_json().encode() if preprocessing else b"")
     for path in paths:
-        digest.update(path.name.encode())
+        digest.update(str(path.relative_to(folder)).encode())
         digest.update(bytes.fromhex(sha256_file(path)))
     return digest.hexdigest()
 
@@ -329,9 +332,23 @@ def _fit(array: Array, port: Port, where: str) -> Array:
             )
         if not np.isfinite(array).all():
             raise UsageError(f"{where}: input {port.source_name} holds NaN or Inf")
-    elif array.dtype.kind not in "iub":
+        fitted = _cast(array, wanted)
+        if not np.isfinite(fitted).all():
+            raise UsageError(
+                f"{where}: input {port.source_name} holds values too large for {wanted}"
+            )
+        return fitted
+    if array.dtype.kind not in "iub":
         raise UsageError(f"{where}: input {port.source_name} is {array.dtype}, not numbers")
-    return array.astype(wanted, copy=False)
+    fitted = _cast(array, wanted)
+    if np.issubdtype(wanted, np.integer) and not np.array_equal(fitted, array):
+        raise UsageError(f"{where}: input {port.source_name} holds values outside {wanted}")
+    return fitted
+
+
+def _cast(array: Array, wanted: np.dtype[Any]) -> Array:
+    with np.errstate(over="ignore"):
+        return array.astype(wanted, copy=False)
 
 
 def _shape_hint(have: tuple[int, ...], want: tuple[int | None, ...]) -> str | None:

@@ -13,7 +13,7 @@ from .artifact import Array, Artifact, OutputDifference
 from .data import Dataset, Sample
 from .metrics import Metric, cosine
 from .paired import MIN_BOOTSTRAP_SAMPLES, binary_interval, mean_interval, samples_to_resolve
-from .runtime import LoadedArtifact
+from .runtime import LoadedArtifact, first_line
 
 Verdict = Literal["reference", "proven", "exceeds", "undecided", "broken"]
 
@@ -99,7 +99,7 @@ def evaluate(
         floats = float_model.run(sample.inputs)
         _refuse_nan(floats, reference, index)
         with_place = f"{dataset.description}, sample {index}"
-        float_scores.append(_score(metric, floats, floats, sample, with_place))
+        float_scores.append(_finite_value(metric, floats, sample, with_place))
         for tally in tallies:
             if not tally.broken:
                 _add(tally, metric, floats, sample, index, with_place)
@@ -153,26 +153,34 @@ def _add(
         raise
     except Exception as error:
         # Whatever the runtime raises is this candidate's failure, and the others go on.
-        tally.broken = f"fails at sample {index}: {str(error).splitlines()[0]}"
+        tally.broken = f"fails at sample {index}: {first_line(error)}"
         return
     for port, output in zip(tally.model.artifact.outputs, outputs, strict=True):
         if not np.isfinite(output).all():
             tally.broken = f"gives NaN or Inf in output {port.source_name} at sample {index}"
             return
-    tally.scores.append(_score(metric, outputs, floats, sample, place))
+    value = _value(metric, outputs, floats, sample, place)
+    if not np.isfinite(value):
+        tally.broken = f"gives {value} by the metric {metric.name} at sample {index}"
+        return
+    tally.scores.append(value)
     for x, y in zip(floats, outputs, strict=True):
         tally.signal += float((x.astype(np.float64) ** 2).sum())
         tally.noise += float(((x.astype(np.float64) - y.astype(np.float64)) ** 2).sum())
     tally.cosines.append(_mean([cosine(x, y) for x, y in zip(floats, outputs, strict=True)]))
 
 
-def _score(
+def _value(
     metric: Metric, outputs: list[Array], floats: list[Array], sample: Sample, place: str
 ) -> float:
     try:
-        value = metric.score(outputs, floats, sample.label)
+        return metric.score(outputs, floats, sample.label)
     except UsageError as error:
         raise UsageError(f"{place}: {error.message}", hint=error.hint) from error
+
+
+def _finite_value(metric: Metric, floats: list[Array], sample: Sample, place: str) -> float:
+    value = _value(metric, floats, floats, sample, place)
     if not np.isfinite(value):
         raise UsageError(f"{place}: the metric {metric.name} gave {value}, not a finite number")
     return value

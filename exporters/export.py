@@ -9,8 +9,9 @@ from typing import Literal
 
 from ..errors import ConversionError, UsageError
 from ..files import ensure_directory
-from ..targets.check import CheckResult, check
+from ..targets.check import check
 from ..targets.facts import ModelFacts
+from ..targets.finding import CheckResult
 from ..targets.inspect import inspect_model
 from ..targets.profile import READERS, Format, TargetProfile
 from .artifact import Artifact, Port, Precision

@@ -13,7 +13,7 @@ from ..targets.facts import ModelFacts
 from ..targets.inspect import inspect_model
 from ..targets.profile import Format
 from ..targets.safe_load import assert_loads
-from .artifact import Array, Artifact, OutputDifference, Port
+from .artifact import Array, Artifact, OutputDifference, Port, Precision
 from .convert import Conversion, Converted, convert_source
 from .convert.base import Layout
 from .data import Dataset, Sample, seeded_samples
@@ -85,7 +85,7 @@ def _copied(
         )
     facts = inspect_model(source.file)
     assert_loads(source.file)
-    if facts.is_quantized:
+    if facts.is_quantized or facts.quantized:
         raise UsageError(
             f"{source.spec} is quantized already; there is no float model to compare with",
             hint="export from the float model, or use edgewright check and edgewright profile "
@@ -94,12 +94,26 @@ def _copied(
     if destination.resolve() == source.file.resolve():
         raise UsageError(f"{destination} is the source itself", hint="choose another -o DIR")
     with written_whole(destination) as temporary:
-        shutil.copyfile(source.file, temporary)
+        if facts.external_data:
+            _embed_weights(source.file, temporary)
+        else:
+            shutil.copyfile(source.file, temporary)
     artifact = _artifact(inspect_model(destination), destination, source.spec)
     dataset = open_data(artifact.inputs)
     if dataset is None:
         return artifact, (seeded_samples(artifact.inputs, _COMPARED_SAMPLES), "seeded inputs")
     return artifact, (dataset.first(_COMPARED_SAMPLES), dataset.description)
+
+
+def _embed_weights(source: Path, destination: Path) -> None:
+    """One file holds all from here on: what is pushed and hashed is what is run."""
+    import onnx
+
+    try:
+        onnx.save(onnx.load(str(source)), str(destination))
+    except ValueError as error:
+        # protobuf's limit for one message.
+        raise ConversionError(f"{source} is over 2 GB with its weights in one file") from error
 
 
 def _artifact(facts: ModelFacts, path: Path, made_from: str) -> Artifact:
@@ -122,8 +136,18 @@ def describe_file(path: Path) -> Artifact:
         UsageError: it is missing, or is not a model.
     """
     facts = inspect_model(path)
+    if facts.external_data:
+        raise UsageError(
+            f"{path} keeps its weights in other files ({', '.join(facts.external_data)})",
+            hint="put them into one file: edgewright export MODEL --precision float32 -o DIR",
+        )
     assert_loads(path)
-    return _artifact(facts, path, str(path))
+    precision: Precision = "float32"
+    if facts.is_quantized:
+        precision = "int8"
+    elif any("float16" in operator.dtypes for operator in facts.operators):
+        precision = "float16"
+    return replace(_artifact(facts, path, str(path)), precision=precision)
 
 
 def _ports(facts: ModelFacts, which: str, converted: Converted) -> tuple[Port, ...]:

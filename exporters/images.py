@@ -17,6 +17,8 @@ from .artifact import Array
 if TYPE_CHECKING:
     from PIL import Image
 
+Side = Annotated[int, Field(gt=0)]
+
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
@@ -26,10 +28,10 @@ class ImagePreprocessing(Model):
     The pixels that `mean` and `scale` work on are 0...255.
     """
 
-    resize: Annotated[int, Field(gt=0)] | tuple[int, int] | None = Field(
+    resize: Side | tuple[Side, Side] | None = Field(
         default=None, description="length of the shorter side, or [height, width]"
     )
-    crop: int | tuple[int, int] | None = Field(
+    crop: Side | tuple[Side, Side] | None = Field(
         default=None, description="side of the centre crop, or [height, width]"
     )
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
@@ -54,7 +56,11 @@ class ImageFolder:
     def __init__(self, folder: Path, preprocessing: ImagePreprocessing) -> None:
         self._folder = folder
         self._preprocessing = preprocessing
-        self.paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        self.paths = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in _SUFFIXES and path.is_file()
+        )
         if not self.paths:
             raise UsageError(
                 f"{folder} holds no pictures", hint=f"looked for {' '.join(sorted(_SUFFIXES))}"
@@ -100,7 +106,8 @@ def load_image(path: Path, preprocessing: ImagePreprocessing) -> Array:
     try:
         with Image.open(path) as opened:
             picture = opened.convert("L" if preprocessing.color == "gray" else "RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        # Pillow calls a broken PNG a SyntaxError.
         raise UsageError(f"{path} can't be read as a picture: {error}") from error
     picture = _resized(picture, preprocessing)
     pixels = np.asarray(_cropped(picture, preprocessing, path), dtype=np.float32)
@@ -108,12 +115,10 @@ def load_image(path: Path, preprocessing: ImagePreprocessing) -> Array:
         pixels = pixels[:, :, None]
     if preprocessing.color == "bgr":
         pixels = pixels[:, :, ::-1]
-    try:
-        pixels = (pixels - np.float32(preprocessing.mean)) / np.float32(preprocessing.scale)
-    except ValueError as error:
-        raise UsageError(
-            f"mean and scale must be one number or {pixels.shape[2]} of them"
-        ) from error
+    mean, scale = np.float32(preprocessing.mean), np.float32(preprocessing.scale)
+    if {np.size(mean), np.size(scale)} - {1, pixels.shape[2]}:
+        raise UsageError(f"mean and scale must be one number or {pixels.shape[2]} of them")
+    pixels = (pixels - mean) / scale
     if preprocessing.layout == "nchw":
         pixels = pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(pixels[None], dtype=np.float32)

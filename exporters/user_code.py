@@ -57,7 +57,8 @@ def blaming_user(doing: str) -> Iterator[None]:
         yield
     except EdgewrightError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # A script that ends with sys.exit(0) must not end Edgewright as if all had passed.
         raise UsageError(
             f"{doing} raised {type(error).__name__}: {_first_line(error)}{_where(error)}"
         ) from error

@@ -412,15 +412,27 @@ def process_stat(pid: int) -> Optional[List[str]]:
     return None if fields[0] in "ZX" else fields
 
 
-def conductor_pid(directory: str) -> Optional[int]:
-    """The process that measures in this directory, if it still runs."""
+def write_pid(directory: str) -> None:
+    """Says that this process measures here; the file stays open, and locked, while it lives."""
+    part = directory + "/pid.part"
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    os.write(handle, b"%d" % os.getpid())
+    os.rename(part, directory + "/pid")
+
+
+def read_pid(directory: str) -> Tuple[Optional[int], bool]:
+    """The process that measures here, or did, and whether it lives."""
     try:
-        pid, started = map(int, read_text(directory + "/pid").split())
+        with open(directory + "/pid") as handle:
+            pid = int(handle.read())
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return pid, True
+            return pid, False
     except (OSError, ValueError):
-        return None
-    fields = process_stat(pid)
-    # The starting time (field 22) tells it from a later process with the same number.
-    return pid if fields is not None and int(fields[19]) == started else None
+        return None, False
 
 
 def group_members(group: int) -> List[int]:
@@ -437,7 +449,7 @@ def group_members(group: int) -> List[int]:
 def state_of(directory: str) -> str:
     if os.path.exists(directory + "/result.json"):
         return "finished"
-    if conductor_pid(directory) is not None:
+    if read_pid(directory)[1]:
         return "running"
     # It may have ended between the two looks.
     if os.path.exists(directory + "/result.json"):
@@ -519,12 +531,9 @@ def start(directory: str) -> Json:
 
 def stop(directory: str) -> Json:
     """Ends the conductor and its workers, which share its process group, and waits for it."""
-    try:
-        group = int(read_text(directory + "/pid").split()[0])
-    except (OSError, ValueError):
-        return {"stopped": 0}
+    group, alive = read_pid(directory)
     # A number is not given away while a group has it: if it is a stranger's, the group is gone.
-    if conductor_pid(directory) is None and process_stat(group) is not None:
+    if group is None or (not alive and process_stat(group) is not None):
         return {"stopped": 0}
     stopped = len(group_members(group))
     for number, patience_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
@@ -1058,12 +1067,9 @@ def run(directory: str, lock: Optional[int]) -> Json:
     signal.signal(signal.SIGTERM, terminated)
     if lock is None:
         lock = take_lock(directory)
-    fields = process_stat(os.getpid())
-    if fields is None:
-        raise Refusal("crashed", "/proc is not mounted")
     reserve = directory + "/reserve"
     try:
-        write_whole(directory + "/pid", "%d %s" % (os.getpid(), fields[19]))
+        write_pid(directory)
         write_whole(reserve, "x" * RESERVE_BYTES)
         document = Conductor(directory).run()
         write_whole(directory + "/result.json", json.dumps(document))

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..exporters.evaluate import Evaluation
 from ..exporters.export import Candidate, Export
-from ..targets.check import CheckResult
 from ..targets.facts import ModelFacts
+from ..targets.finding import CheckResult
 from .gate import Judged, Verdict
 from .result import Run
 from .stats import Comparison

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from ..exporters.evaluate import Evaluation
 from ..exporters.export import Candidate, Export, Skipped
-from ..targets.check import CheckResult
 from ..targets.facts import ModelFacts
+from ..targets.finding import CheckResult
 from ..targets.profile import TargetProfile
 from .gate import Judged, Verdict
 from .result import Run
@@ -323,7 +323,7 @@ def _conditions_text(run: Run) -> str:
 
 def _correctness_text(run: Run) -> str:
     correctness = run.correctness
-    text = correctness.status
+    text: str = correctness.status
     if correctness.against:
         text += f" against {correctness.against} on {correctness.inputs} input(s)"
     return f"{text}: {correctness.reason}" if correctness.reason else text

@@ -89,7 +89,10 @@ def _processors(text: str) -> Iterator[tuple[int, dict[str, str]]]:
         else:
             blocks[-1].setdefault(key, value.strip())
     shared = {
-        key: value for b in blocks if not b.get("processor", "").isdigit() for key, value in b.items()
+        key: value
+        for b in blocks
+        if not b.get("processor", "").isdigit()
+        for key, value in b.items()
     }
     for block in blocks:
         if block.get("processor", "").isdigit():

@@ -131,7 +131,7 @@ class ModelFacts:
 
     @property
     def convolution_share(self) -> float:
-        """Convolutions' part of the multiply-accumulates (of the weights, where those are unknown)."""
+        """Convolutions' part of the work; of the weights, where the work is unknown."""
         return self._share(CONVOLUTIONS)
 
     @property

@@ -65,7 +65,8 @@ def model_format(path: Path) -> Format:
     if said is not None and said != found:
         names = {"onnx": "an ONNX", "tflite": "a TFLite"}
         raise UsageError(
-            f"{path} holds {names[found]} model, but is named .{said}", hint=f"rename it to .{found}"
+            f"{path} holds {names[found]} model, but is named .{said}",
+            hint=f"rename it to .{found}",
         )
     return found
 
@@ -101,10 +102,6 @@ def _format_of(head: bytes) -> Format | None:
 
 def _is_onnx(path: Path) -> bool:
     """Whether a file that could be ONNX by its first byte parses as such."""
-    from google.protobuf.message import DecodeError
-    from onnx import ModelProto
+    from .onnx_file import parse_onnx
 
-    try:
-        return bool(ModelProto.FromString(path.read_bytes()).graph.node)
-    except DecodeError:
-        return False
+    return parse_onnx(path.read_bytes()) is not None

@@ -170,7 +170,10 @@ def _stored_as(scope: Scope) -> dict[str, str]:
         source, target = node.input[0], node.output[0]
         if node.op_type == "DequantizeLinear" and target not in outputs:
             stored[target] = source
-        elif node.op_type == "QuantizeLinear" and source not in outputs | inputs:
-            if len(readers[source]) == 1:
-                stored[source] = target
+        elif (
+            node.op_type == "QuantizeLinear"
+            and source not in outputs | inputs
+            and len(readers[source]) == 1
+        ):
+            stored[source] = target
     return stored

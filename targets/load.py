@@ -12,7 +12,7 @@ from pydantic import Field
 from ..errors import UsageError
 from .probe import probe_host
 from .profile import Limits, Model, TargetProfile
-from .toml_file import TomlDocument, parse_toml, validate_toml
+from .toml_file import TomlDocument, parse_toml, parse_toml_text, validate_toml
 
 _DATA = "edgewright.device_configs"
 
@@ -51,9 +51,11 @@ def list_targets() -> list[TargetProfile]:
 
 
 def _built_in() -> list[TomlDocument]:
-    folder = resources.files(_DATA)
-    with resources.as_file(folder) as path:
-        return [parse_toml(file) for file in sorted(path.glob("*.toml"))]
+    files = [file for file in resources.files(_DATA).iterdir() if file.name.endswith(".toml")]
+    return [
+        parse_toml_text(Path(str(file)), file.read_text(encoding="utf-8"))
+        for file in sorted(files, key=lambda file: file.name)
+    ]
 
 
 def _names(document: TomlDocument) -> list[str]:

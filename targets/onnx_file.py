@@ -44,7 +44,7 @@ def dtype_name(element_type: int) -> str:
     from onnx import TensorProto
 
     try:
-        name = TensorProto.DataType.Name(element_type).lower()
+        name = str(TensorProto.DataType.Name(element_type)).lower()
     except ValueError:
         return "undefined"
     return _RENAMED.get(name, name)
@@ -57,20 +57,26 @@ def read_onnx(path: Path) -> OnnxFile:
         UsageError: the file is no ONNX model, is truncated or damaged, or a file that holds its
             weights is missing, too short, or lies outside the model's folder.
     """
-    from google.protobuf.message import DecodeError
-    from onnx import ModelProto
-
     content = path.read_bytes()
-    try:
-        model = ModelProto.FromString(content)
-    except DecodeError as error:
-        raise _not_a_model(path, content[:512]) from error
-    if not model.HasField("graph") or not (model.graph.node or model.graph.output):
+    model = parse_onnx(content)
+    if model is None:
         raise _not_a_model(path, content[:512])
     external: dict[str, Path] = {}
     for tensor in all_tensors(model.graph):
         _check_tensor(path, tensor, external)
     return OnnxFile(path, model, tuple(external.values()))
+
+
+def parse_onnx(content: bytes) -> Any | None:
+    """The ModelProto that the bytes hold; None if they hold none, or one without a graph."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx import ModelProto
+
+    try:
+        model = ModelProto.FromString(content)
+    except DecodeError:
+        return None
+    return model if model.graph.node or model.graph.output else None
 
 
 def _not_a_model(path: Path, head: bytes) -> UsageError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,10 +85,11 @@ def count_macs(
 
 def _recurrent(x: Shape, w: Shape, r: Shape) -> int | None:
     """X is [steps, batch, inputs]; W and R hold all gates of all directions."""
-    if x is None or len(x) != 3 or x[0] is None or x[1] is None:
+    kernel, recurrence = elements(w), elements(r)
+    if x is None or len(x) != 3 or kernel is None or recurrence is None:
         return None
-    weights = [elements(w), elements(r)]
-    return None if None in weights else math.prod(x[:2]) * sum(filter(None, weights))  # type: ignore[type-var]
+    steps = elements(x[:2])
+    return None if steps is None else steps * (kernel + recurrence)
 
 
 def _times(size: int | None, factor: int) -> int | None:

@@ -75,7 +75,9 @@ def _integer(
     scale_name = node.input[scale] if scale is not None and len(node.input) > scale else zero_name
     tensor = scope.tensor(weights)
     return QuantizedUse(
-        activation_dtype="uint8" if operator.endswith("DynamicQuantizeMatMul") else scope.value(activation).dtype,
+        activation_dtype="uint8"
+        if operator.endswith("DynamicQuantizeMatMul")
+        else scope.value(activation).dtype,
         weight_dtype=scope.value(weights).dtype if scope.constants(weights) is not None else None,
         per_channel=_is_vector(scope, scale_name),
         dynamic=dynamic,

@@ -144,7 +144,9 @@ def _value(kind: Any) -> Value:
     if kind.WhichOneof("value") != "tensor_type":
         return Value(str(kind.WhichOneof("value") or "undefined").removesuffix("_type"), None)
     tensor = kind.tensor_type
-    return Value(dtype_name(tensor.elem_type), shape_of(tensor) if tensor.HasField("shape") else None)
+    return Value(
+        dtype_name(tensor.elem_type), shape_of(tensor) if tensor.HasField("shape") else None
+    )
 
 
 def shape_of(tensor_type: Any) -> tuple[int | None, ...]:

@@ -72,7 +72,9 @@ def _set_batch_to_one(graph: Any) -> None:
     ]
     elsewhere = Counter(dim.dim_param for shape in shapes for dim in shape[1:])
     batch = {
-        shape[0].dim_param for shape in shapes if len(shape) > 1 and not elsewhere[shape[0].dim_param]
+        shape[0].dim_param
+        for shape in shapes
+        if len(shape) > 1 and not elsewhere[shape[0].dim_param]
     } - {""}
     for shape in shapes:
         if len(shape) > 1 and not shape[0].HasField("dim_value") and not shape[0].dim_param:

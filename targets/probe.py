@@ -99,7 +99,10 @@ def _cpu(system: str, architecture: Architecture) -> tuple[Cpu, tuple[str, ...]]
         if clusters:
             soc = _read("/proc/device-tree/model").strip("\0\n ") or clusters[0].core
             return Cpu(
-                soc=soc, architecture=architecture, clusters=clusters, source="probed: /proc/cpuinfo"
+                soc=soc,
+                architecture=architecture,
+                clusters=clusters,
+                source="probed: /proc/cpuinfo",
             ), ()
     if system == "macos":
         core = _sysctl("machdep.cpu.brand_string") or platform.machine()

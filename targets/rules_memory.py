@@ -10,7 +10,7 @@ from .profile import TargetProfile
 
 #: Memory of a Python process that has loaded NumPy, the runtime and a model of a few kilobytes
 #: (VmHWM, measured on x86-64: onnxruntime 1.31, ai-edge-litert 2.3).
-RUNTIME_BASE_BYTES = {"onnx": 64_000_000, "tflite": 48_000_000}
+RUNTIME_BASE_BYTES = {"onnx": 60_000_000, "tflite": 44_000_000}
 
 #: From here on an estimate is worth a warning: runtimes also hold repacked copies of weights.
 _NEAR = 0.75

@@ -10,10 +10,10 @@ from .profile import READERS, Runtime, TargetProfile
 from .versions import (
     CONTRIB_SINCE,
     DOMAINS,
-    FIRST_WITH_OPSET,
     MAX_IR_VERSION,
     MAX_OPSET,
     at_least,
+    first_with_opset,
     newest_at,
     tensorflow_version,
 )
@@ -53,7 +53,7 @@ def opset(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
         return
     most = newest_at(MAX_OPSET, runtime.min_version)
     if most is not None and facts.opset > most:
-        since = next((v for v, top in FIRST_WITH_OPSET if top >= facts.opset), None)
+        since = first_with_opset(facts.opset)
         newer = f", or use onnxruntime {since} or newer there" if since else ""
         yield Finding(
             severity="error",
@@ -74,8 +74,8 @@ def ir_version(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
         yield Finding(
             severity="error",
             code="ir-version-too-new",
-            reason=f"the file has IR version {facts.ir_version}; onnxruntime {runtime.min_version}, "
-            f"the oldest assumed for this device, reads versions up to {most}",
+            reason=f"the file has IR version {facts.ir_version}; onnxruntime "
+            f"{runtime.min_version}, the oldest assumed for this device, reads up to {most}",
             remedy=f"set the model's ir_version to {most} if its opset allows, or use a newer "
             "onnxruntime there",
         )

@@ -123,9 +123,11 @@ def unsigned_weights(facts: ModelFacts, profile: TargetProfile) -> Iterator[Find
         return
     yield from _products(
         facts,
-        lambda use: use.weight_dtype == "uint8"
-        and use.activation_dtype in ("uint8", "int8")
-        and not use.dynamic,
+        lambda use: (
+            use.weight_dtype == "uint8"
+            and use.activation_dtype in ("uint8", "int8")
+            and not use.dynamic
+        ),
         code="unsigned-weights",
         reason="uint8 weights are slower than float in ONNX Runtime on x86-64 (measured: 0.79 "
         "times per tensor, 0.21 times per channel)",
@@ -146,13 +148,15 @@ def saturating_weights(facts: ModelFacts, profile: TargetProfile) -> Iterator[Fi
         return
     yield from _products(
         facts,
-        lambda use: use.activation_dtype == "uint8"
-        and use.weight_dtype == "int8"
-        and (use.max_weight or 0) > _SAFE_WEIGHT,
+        lambda use: (
+            use.activation_dtype == "uint8"
+            and use.weight_dtype == "int8"
+            and (use.max_weight or 0) > _SAFE_WEIGHT
+        ),
         code="saturating-weights",
-        reason="without VNNI, sums of uint8 times full-range int8 products saturate: results differ "
-        "from other processors' (measured: the same class as float for 88.5% of pictures, 93.5% "
-        "with 7-bit weights)",
+        reason="without VNNI, sums of uint8 times full-range int8 products saturate: results "
+        "differ from other processors' (measured: the same class as float for 88.5% of pictures, "
+        "93.5% with 7-bit weights)",
         remedy="quantize with reduced range (7-bit weights) for this device",
     )
 

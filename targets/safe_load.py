@@ -64,7 +64,9 @@ def assert_loads(path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
 def _reason(stderr: str) -> str:
     """The runtime's own words: the last line of the traceback, without its markers."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    starts = [i for i, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception|Fail)\b", line)]
+    starts = [
+        i for i, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception|Fail)\b", line)
+    ]
     line = lines[starts[-1]] if starts else lines[-1] if lines else "it gave no reason"
     return _NOISE.sub("", re.sub(r"^[\w.]+: ", "", line)) or line
 

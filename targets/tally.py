@@ -78,7 +78,9 @@ def tally_quantized(nodes: Iterable[NodeFacts]) -> tuple[QuantizedProducts, ...]
         counts[key] = counts.get(key, 0) + 1
         known = [w for w in (largest.get(key), use.max_weight) if w is not None]
         largest[key] = max(known, default=None)
-    return tuple(QuantizedProducts(k[0], counts[k], *k[1:], largest[k]) for k in sorted(counts, key=str))
+    return tuple(
+        QuantizedProducts(k[0], counts[k], *k[1:], largest[k]) for k in sorted(counts, key=str)
+    )
 
 
 def constant_bytes(nodes: Iterable[NodeFacts]) -> int:

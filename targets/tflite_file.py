@@ -163,9 +163,9 @@ def _tensor(tensor: Any, dtypes: dict[int, str], lengths: Sequence[int]) -> Tfli
     buffer = tensor.Buffer()
     constant_bytes = lengths[buffer] if buffer < len(lengths) else 0
     needed = tensor_bytes(dtype, at_one)
-    if constant_bytes and needed is not None and tensor.Sparsity() is None:
-        if constant_bytes < needed:
-            raise ValueError(f"a tensor of {needed} bytes has {constant_bytes}")
+    dense = needed is not None and tensor.Sparsity() is None
+    if dense and 0 < constant_bytes < (needed or 0):
+        raise ValueError(f"a tensor of {needed} bytes has {constant_bytes}")
     scales, quantization = _quantization(tensor)
     return TfliteTensor(
         name=_text(tensor.Name()),

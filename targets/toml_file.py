@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import re
 import tomllib
-import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,15 @@ def parse_toml(path: Path) -> TomlDocument:
         raise UsageError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not a TOML file: it is not UTF-8 text") from error
+    return parse_toml_text(path, text)
+
+
+def parse_toml_text(path: Path, text: str) -> TomlDocument:
+    """Parses TOML text; `path` is what error messages call it.
+
+    Raises:
+        UsageError: the text is not TOML.
+    """
     try:
         return TomlDocument(path, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -127,12 +136,11 @@ def _key_in_document(loc: tuple[int | str, ...], data: Any) -> KeyPath:
     """The error's place in the document: pydantic also names the alternative of a union."""
     key: list[int | str] = []
     for position, part in enumerate(loc):
-        if isinstance(data, dict) and part in data:
+        try:
             data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        elif position < len(loc) - 1 or not isinstance(data, dict):
-            continue
+        except (KeyError, IndexError, TypeError):
+            if position < len(loc) - 1 or not isinstance(data, dict):
+                continue
         key.append(part)
     return tuple(key)
 
@@ -149,6 +157,6 @@ def _keys_of(model: type[BaseModel], key: KeyPath) -> list[str]:
 
 def _models_in(annotation: Any) -> set[type[BaseModel]]:
     """The models inside an annotation such as `tuple[Runtime, ...] | None`."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return {annotation} if issubclass(annotation, BaseModel) else set()
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return {annotation}
     return {inner for part in typing.get_args(annotation) for inner in _models_in(part)}

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
 
 #: Keys of tables and indices of arrays, from the top: ('runtimes', 1, 'name').
 KeyPath = tuple[str | int, ...]
 
 _BARE_OR_QUOTED = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
-_BLANKS = re.compile(r"[ \t]*")
 #: The pieces of a value that can hide brackets, quotes or line ends.
 _PIECE = re.compile(
     r'''"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?'{3,5}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|\#[^\n]*|[\[\]{}\n]''',
@@ -39,7 +37,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     table: KeyPath = ()
     position = 0
     while position < len(text):
-        position = _BLANKS.match(text, position).end()  # type: ignore[union-attr]
+        position = _after_blanks(text, position)
         if position >= len(text):
             break
         line = text.count("\n", 0, position) + 1
@@ -66,12 +64,12 @@ def _read_key(text: str, position: int) -> tuple[list[str], int]:
     """A dotted key at `position`: its parts, and where it ends."""
     names: list[str] = []
     while True:
-        position = _BLANKS.match(text, position).end()  # type: ignore[union-attr]
+        position = _after_blanks(text, position)
         found = _BARE_OR_QUOTED.match(text, position)
         if found is None:
             return names, position
         names.append(_unquoted(found[0]))
-        position = _BLANKS.match(text, found.end()).end()  # type: ignore[union-attr]
+        position = _after_blanks(text, found.end())
         if not text.startswith(".", position):
             return names, position
         position += 1
@@ -85,7 +83,7 @@ def _unquoted(name: str) -> str:
 
 def _enter(names: list[str], counts: dict[KeyPath, int], is_array: bool) -> KeyPath:
     """The path of a table header; the last array of tables on the way is the one meant."""
-    path = _resolve((), names[:-1], counts) + (names[-1],)
+    path = (*_resolve((), names[:-1], counts), names[-1])
     if is_array:
         counts[path] = counts.get(path, 0) + 1
         return (*path, counts[path] - 1)
@@ -104,7 +102,7 @@ def _resolve(table: KeyPath, names: list[str], counts: dict[KeyPath, int]) -> Ke
 def _end_of_value(text: str, position: int) -> int:
     """Where the line after a value begins: brackets and long strings may span lines."""
     depth = 0
-    for found in _pieces(text, position):
+    for found in _PIECE.finditer(text, position):
         piece = found[0]
         if piece in "[{":
             depth += 1
@@ -115,8 +113,10 @@ def _end_of_value(text: str, position: int) -> int:
     return len(text)
 
 
-def _pieces(text: str, position: int) -> Iterator[re.Match[str]]:
-    return _PIECE.finditer(text, position)
+def _after_blanks(text: str, position: int) -> int:
+    while text.startswith((" ", "\t"), position):
+        position += 1
+    return position
 
 
 def _end_of_line(text: str, position: int) -> int:

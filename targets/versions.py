@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import TypeVar
 
 from .profile import Runtime
 
-#: ONNX Runtime version -> the newest ONNX opset that it accepts.
-#: 1.10 to 1.20: onnxruntime.ai/docs/reference/compatibility.html.
+V = TypeVar("V")
+
+#: ONNX Runtime version -> the newest ONNX opset that it accepts, where that changed.
+#: To 1.20: onnxruntime.ai/docs/reference/compatibility.html; from 1.15 tried with the wheels.
 MAX_OPSET: dict[str, int] = {
     "1.10": 15,
     "1.11": 16,
@@ -16,15 +20,31 @@ MAX_OPSET: dict[str, int] = {
     "1.15": 19,
     "1.17": 20,
     "1.18": 21,
+    "1.21": 22,
+    "1.23": 23,
+    "1.24": 25,
+    "1.25": 26,
 }
 
-MAX_IR_VERSION: dict[str, int] = {"1.10": 8, "1.15": 9, "1.18": 10}
+#: ONNX Runtime version -> the newest version of the ONNX file format that it reads; as above.
+MAX_IR_VERSION: dict[str, int] = {"1.10": 8, "1.15": 9, "1.18": 10, "1.23": 11, "1.24": 13}
 
-FIRST_WITH_OPSET: tuple[tuple[str, int], ...] = tuple(MAX_OPSET.items())
-
-#: (operator, type of weights or None for all) -> the first ONNX Runtime that has it.
+#: (operator, type of its weights or None for all) -> the first ONNX Runtime that runs it.
+#: Tried with the wheels 1.15.1 to 1.31.1; 1.22 loads 8-bit weights and fails when it runs them.
 CONTRIB_SINCE: dict[tuple[str, str | None], str] = {
     ("com.microsoft::MatMulNBits", None): "1.17",
+    ("com.microsoft::MatMulNBits", "uint8"): "1.23",
+    ("com.microsoft::MatMulNBits", "uint2"): "1.24",
+}
+
+#: LiteRT version -> the newest TensorFlow version whose operators it has all. Tried with the
+#: wheels, on operators of which runtime_version.cc of the LiteRT converter names the version.
+_LITERT_AS_TENSORFLOW: dict[str, str] = {
+    "1.0": "2.18",
+    "1.2": "2.19",
+    "2.0": "2.20",
+    "2.1.2": "2.21",
+    "2.2": "2.23",
 }
 
 #: Domains whose operators are in the standard builds of ONNX Runtime.
@@ -36,17 +56,22 @@ def at_least(version: str, wanted: str) -> bool:
     return _parts(version) >= _parts(wanted)
 
 
-def newest_at(table: dict[str, int], version: str) -> int | None:
+def newest_at(table: Mapping[str, V], version: str) -> V | None:
     """The value of the newest entry that is not newer than `version`; None before the first."""
     known = [value for since, value in table.items() if at_least(version, since)]
     return known[-1] if known else None
 
 
+def first_with_opset(opset: int) -> str | None:
+    """The first ONNX Runtime that accepts an opset; None if none does yet."""
+    return next((since for since, newest in MAX_OPSET.items() if newest >= opset), None)
+
+
 def tensorflow_version(runtime: Runtime) -> str | None:
-    """The TensorFlow version whose TFLite kernels a runtime has at least."""
+    """The TensorFlow version whose TFLite operators a runtime has; None if unknown."""
     if runtime.name == "tflite_runtime":
         return runtime.min_version
-    return None
+    return newest_at(_LITERT_AS_TENSORFLOW, runtime.min_version)
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import NoReturn
 
 import pytest
+from devices.arm64 import Arm64Device, Arm64Factory, Runtimes, start_arm64
 from devices.base import DeviceUnavailable, SshDevice
 from devices.inprocess import InProcessDevice, start_inprocess
 from devices.sshd import SshdDevice, start_sshd
@@ -62,3 +63,14 @@ def sshd_device() -> Iterator[SshDevice]:
         except DeviceUnavailable:
             device = cleanup.enter_context(start_inprocess())
         yield device
+
+
+@pytest.fixture
+def arm64_device() -> Iterator[Arm64Factory]:
+    """Emulated Raspberry Pi boards; see `devices.arm64.start_arm64` for the arguments."""
+    with ExitStack() as cleanup:
+
+        def start(runtimes: Runtimes = "modern", home_size_mb: int | None = None) -> Arm64Device:
+            return cleanup.enter_context(start_arm64(runtimes, home_size_mb))
+
+        yield start

@@ -26,7 +26,7 @@ LONG = Sampling(
 )  # fmt: skip
 #: Some seconds long.
 SECONDS = Sampling(
-    queries=10**6, seconds=2.5, both=False, min_rounds=20, min_queries=20, max_queries=10**6,
+    queries=10**6, seconds=1.5, both=False, min_rounds=20, min_queries=20, max_queries=10**6,
     warm_up_queries=2, warm_up_s=0.01, warm_up_max_s=0.1,
 )  # fmt: skip
 

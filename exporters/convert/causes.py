@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import ConversionError, EdgewrightError
-from ..runtime import first_line
 
 _LONGEST_CAUSE = 240
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 _REPLACE = "replace that operation in the model, or try the other format"
 _DATA_DEPENDENT = (
@@ -78,7 +78,7 @@ def explain(error: BaseException) -> tuple[str, str]:
         found = re.search(pattern, text)
         if found:
             return found.expand(message), hint
-    root = first_line(chain[-1])
+    root = _meaningful_line(chain[-1])
     if type(chain[-1]).__name__ not in root:
         root = f"{type(chain[-1]).__name__}: {root}"
     node = re.search(r"translating node .*?\[target=torch\.ops\.([\w.]+)\]", text)
@@ -92,6 +92,13 @@ def _chain(error: BaseException) -> list[BaseException]:
     while (cause := chain[-1].__cause__) is not None and str(cause).strip():
         chain.append(cause)
     return chain
+
+
+def _meaningful_line(error: BaseException) -> str:
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines()]
+    # Keras begins with where it was, and says what happened after that.
+    told = [line for line in lines if line and not line.startswith("Exception encountered when")]
+    return told[0] if told else type(error).__name__
 
 
 def _clipped(text: str) -> str:

@@ -74,10 +74,20 @@ def converted(
 
 
 def file_order(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names that a TFLite file's only signature gives its inputs and outputs, in file order."""
+    """The names that a TFLite file's only signature gives its inputs and outputs, in file order.
+
+    Raises:
+        ConversionError: it has no signature.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(content, 0)
+    if model.SignatureDefsLength() == 0:
+        # TensorFlow's converter leaves it out, without a word, where a name has a space.
+        raise ConversionError(
+            "the converted file does not name its inputs and outputs",
+            hint="name the model's inputs and outputs with letters, digits and '_' only",
+        )
     signature = model.SignatureDefs(0)
     graph = model.Subgraphs(signature.SubgraphIndex())
     inputs = [signature.Inputs(index) for index in range(signature.InputsLength())]

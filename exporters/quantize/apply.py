@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import ConversionError, EdgewrightError, UsageError
 from ...files import sha256_file, written_whole
+from ...targets.facts import ModelFacts
 from ...targets.inspect import inspect_model
 from ..artifact import Array, Artifact, Port
 from ..data import Dataset, Sample
@@ -18,6 +19,8 @@ from ..runtime import LoadedArtifact, first_line
 from . import onnx, tflite
 from .calibrate import Statistics, collect
 from .recipe import Recipe
+
+_NARROW = frozenset({"float16", "int8", "uint8", "int4", "uint4"})
 
 _FORMATS: dict[str, ModuleType] = {"onnx": onnx, "tflite": tflite}
 
@@ -60,7 +63,7 @@ def quantize(
         compare_on: inputs for the quantization error, and words for what they are.
 
     Raises:
-        UsageError: the recipe does not fit the model.
+        UsageError: the recipe does not fit the model, or quantizes nothing in it.
         ConversionError: the library failed, or made a model that its own runtime refuses.
     """
     if recipe.format != artifact.format:
@@ -80,6 +83,7 @@ def quantize(
                 f"quantizing {artifact.path.name} with {recipe.name} failed: {first_line(error)}",
                 hint="choose another --precision",
             ) from error
+        _refuse_unchanged(artifact, recipe, temporary)
         draft = _described(artifact, recipe, temporary)
         samples, words = compare_on
         reference = LoadedArtifact(artifact)
@@ -102,6 +106,19 @@ def _described(artifact: Artifact, recipe: Recipe, path: Path) -> Artifact:
         made_from=artifact.sha256,
         recipe=recipe,
     )
+
+
+def _refuse_unchanged(artifact: Artifact, recipe: Recipe, path: Path) -> None:
+    before, after = inspect_model(artifact.path), inspect_model(path)
+    if _narrow_operators(after) <= _narrow_operators(before):
+        raise UsageError(
+            f"recipe {recipe.name} quantizes nothing in {artifact.path.name}",
+            hint="the model has " + ", ".join(sorted(o.name for o in before.operators)),
+        )
+
+
+def _narrow_operators(facts: ModelFacts) -> int:
+    return sum(operator.count for operator in facts.operators if _NARROW & set(operator.dtypes))
 
 
 def _ports(before: tuple[Port, ...], specs: tuple[Any, ...]) -> tuple[Port, ...]:

@@ -32,6 +32,7 @@ def apply(
     with _quiet():
         model = _prepared(model_path, recipe)
         scheme, nodes = _selected(model, recipe)
+        _refuse_inexpressible(scheme, recipe)
         if scheme.weights == "float16":
             result = _float16(model, nodes)
         elif scheme.needs_calibration:
@@ -39,10 +40,8 @@ def apply(
             result = _static(model, scheme, nodes, recipe, statistics)
         elif scheme.activations == "dynamic":
             result = _dynamic(model, scheme, nodes)
-        elif scheme.weights == "int4":
-            result = _int4(model, scheme, nodes)
         else:
-            raise UsageError(f"ONNX has no {recipe.precision} with weights {scheme.weights}")
+            result = _int4(model, scheme, nodes)
         onnx.save(result, str(destination))
 
 
@@ -95,6 +94,21 @@ def _selected(model: onnx.ModelProto, recipe: Recipe) -> tuple[Scheme, list[str]
     if len(chosen) > 1:
         raise UsageError(f"recipe {recipe.name} mixes {len(chosen)} schemes; ONNX takes one")
     return next(iter(chosen.items()))
+
+
+def _refuse_inexpressible(scheme: Scheme, recipe: Recipe) -> None:
+    blockwise_int4 = scheme.weights == "int4" and scheme.granularity == "blockwise"
+    if scheme.activations == "float32":
+        expressible = blockwise_int4
+    else:
+        expressible = scheme.weights != "int4" and scheme.granularity != "blockwise"
+    if not expressible:
+        raise UsageError(
+            f"recipe {recipe.name}: ONNX has no {scheme.granularity} {scheme.weights} weights "
+            f"with {scheme.activations} activations here",
+            hint="INT4 weights are blockwise with float32 activations; INT8 weights are per tensor "
+            "or per channel with dynamic or static activations",
+        )
 
 
 def _static(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -81,6 +81,13 @@ class Calibration(Model):
 
     method: Literal["min-max", "percentile"] = "percentile"
     percentile: float | None = Field(default=99.99, gt=50, le=100, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _min_max_has_none(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("method") == "min-max":
+            return {"percentile": None, **values}
+        return values
 
     @field_validator("percentile")
     @classmethod

@@ -136,6 +136,8 @@ def _add_rule(
         raise UsageError(
             f"recipe {recipe.name}: litert-quantizer has no operator {operator}"
         ) from error
+    if scheme is not None:
+        _refuse_inexpressible(scheme, recipe)
     if scheme is None:
         quantizer.update_quantization_recipe(
             scope, operation, algorithm_key=AlgorithmName.NO_QUANTIZE
@@ -179,6 +181,17 @@ _CASTABLE = (
     "CONV_2D_TRANSPOSE",
     "EMBEDDING_LOOKUP",
 )
+
+
+def _refuse_inexpressible(scheme: Scheme, recipe: Recipe) -> None:
+    asked = {
+        "uint8 weights": scheme.weights == "uint8",
+        "symmetric activations of 8 bits": scheme.symmetric_activations,
+        "reduced ranges": scheme.reduce_range,
+    }
+    for words, is_asked in asked.items():
+        if is_asked:
+            raise UsageError(f"recipe {recipe.name}: TFLite has no {words}")
 
 
 def _granularity(scheme: Scheme) -> Any:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from . import arm64_root
 from .base import DeviceFiles, DeviceUnavailable
@@ -133,6 +133,14 @@ class Arm64Device(SshdDevice):
         super().close()
 
 
+class Arm64Factory(Protocol):
+    """What the fixture `arm64_device` is: it starts boards that last until the test ends."""
+
+    def __call__(
+        self, runtimes: Runtimes = "modern", home_size_mb: int | None = None
+    ) -> Arm64Device: ...
+
+
 def start_arm64(runtimes: Runtimes = "modern", home_size_mb: int | None = None) -> Arm64Device:
     """Start a board in a throw-away copy of the cached file systems.
 
@@ -206,7 +214,9 @@ def write_board(directory: Path) -> None:
         folder.chmod(0o755)  # whatever the umask of the tests is
 
 
-def switch_on(directory: Path, runtimes: Runtimes, home_size_mb: int | None) -> subprocess.Popen[str]:
+def switch_on(
+    directory: Path, runtimes: Runtimes, home_size_mb: int | None
+) -> subprocess.Popen[str]:
     """Make the board's namespaces and mounts; they exist as long as the returned process."""
     layers = [directory / "board", *arm64_root.layers(runtimes)]
     namespaces = ["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]

@@ -47,7 +47,10 @@ RUNTIMES = {
     "tflite_runtime": ("tflite-runtime==2.14.0", "numpy==1.26.4"),
 }
 # Whatever runs on the suite's C library, the newest first: pip does not infer the older ones.
-WHEEL_PLATFORMS = (*(f"manylinux_2_{n}_aarch64" for n in range(36, 16, -1)), "manylinux2014_aarch64")
+WHEEL_PLATFORMS = (
+    *(f"manylinux_2_{n}_aarch64" for n in range(36, 16, -1)),
+    "manylinux2014_aarch64",
+)
 # Links that maintainer scripts would make, which nobody runs here.
 LINKS = {"usr/bin/awk": "mawk"}
 LAYOUT = 1  # to be raised when the way of building changes in a manner not seen above

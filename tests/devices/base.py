@@ -26,7 +26,7 @@ MARKER = "EDGEWRIGHT_TEST_DEVICE"
 """Environment variable carried by every process of a loopback device, so that it can be found."""
 
 
-class DeviceUnavailable(Exception):  # noqa: N818 - it is a condition of the machine, not a mistake
+class DeviceUnavailable(Exception):
     """This machine cannot offer the device; the message says why and what would help."""
 
 

@@ -17,11 +17,6 @@ def all_processes() -> Iterator[int]:
             yield int(entry.name)
 
 
-def children(parent: int) -> list[int]:
-    """The processes directly under `parent`."""
-    return [pid for pid in all_processes() if parent_of(pid) == parent]
-
-
 def descendants(ancestor: int) -> list[int]:
     """The processes under `ancestor`, parents before their children."""
     below: dict[int, list[int]] = {}

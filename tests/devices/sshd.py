@@ -24,7 +24,7 @@ from .base import (
     kill_marked,
     loopback_environment,
 )
-from .processes import children, descendants, name_of, send, wait_until
+from .processes import descendants, name_of, send, wait_until
 
 __all__ = [
     "DeviceUnavailable",
@@ -44,7 +44,7 @@ PRIVILEGE_SEPARATION = Path("/run/sshd")
 
 # Runs sshd until it ends by itself or until standard input closes: when the test process dies,
 # however it dies, its end of the pipe closes and the server goes too.
-SUPERVISOR = """
+SUPERVISOR_SCRIPT = """
 exec 3<&0
 "$@" 3<&- </dev/null & server=$!
 (read -r _ <&3; kill "$server" 2>/dev/null) >/dev/null 2>&1 & watcher=$!
@@ -52,6 +52,7 @@ wait "$server"; status=$?
 kill "$watcher" 2>/dev/null
 exit "$status"
 """
+SUPERVISOR = ("/bin/sh", "-c", SUPERVISOR_SCRIPT, "sshd-supervisor")
 
 # The whole session, SFTP included, starts in the device's home instead of the user's real one.
 SESSION = """#!/bin/sh
@@ -66,24 +67,23 @@ exec /bin/sh ${command:+-c "$command"}
 class Listener:
     """One sshd process and the connections under it.
 
-    `prefix` is a command that starts sshd somewhere else, for instance in other namespaces.
+    `supervisor` is the command that runs sshd, by default so that it ends with the test process;
+    another may run it in other namespaces.
     """
 
     sshd: Path
     config: Path
     log: Path
-    prefix: Sequence[str] = ()
-    _supervisor: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    supervisor: Sequence[str] = SUPERVISOR
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Start sshd and wait until it listens; raise DeviceUnavailable with its log if not."""
-        if self.prefix == () and os.geteuid() == 0:
-            PRIVILEGE_SEPARATION.mkdir(mode=0o755, parents=True, exist_ok=True)
-        command = [*self.prefix, str(self.sshd), "-D", "-e", "-f", str(self.config)]
+        command = [*self.supervisor, str(self.sshd), "-D", "-e", "-f", str(self.config)]
         already_logged = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self._supervisor = subprocess.Popen(
-                ["/bin/sh", "-c", SUPERVISOR, "sshd-supervisor", *command],
+            self._process = subprocess.Popen(
+                command,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -91,27 +91,32 @@ class Listener:
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while b"Server listening on" not in (said := self.log.read_bytes()[already_logged:]):
-            if self._supervisor.poll() is not None or time.monotonic() > deadline:
+            if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise DeviceUnavailable(f"sshd does not start: {said.decode(errors='replace')}")
             time.sleep(0.005)
 
     def stop(self) -> None:
         """Cut the connections and end sshd; does nothing when it is not running."""
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is None:
+        process, self._process = self._process, None
+        if process is None:
             return
-        send(signal.SIGSTOP, ssh_servers(supervisor.pid)[:1])  # from here on nobody slips in
-        send(signal.SIGKILL, ssh_servers(supervisor.pid))
-        # A command that enters namespaces stops itself together with sshd.
-        send(signal.SIGKILL, children(supervisor.pid))
-        supervisor.communicate()
+        send(signal.SIGSTOP, ssh_servers(process.pid)[:1])  # from here on nobody slips in
+        send(signal.SIGKILL, ssh_servers(process.pid))
+
+        def has_ended() -> bool:
+            # nsenter stops when the sshd below it is stopped, and would not see that it is dead.
+            send(signal.SIGCONT, [process.pid])
+            return process.poll() is not None
+
+        wait_until(has_ended)
+        process.communicate()
 
     def drop_connections(self) -> None:
         """Kill the connections' own processes; what they started goes on."""
-        if self._supervisor is None:
+        if self._process is None:
             return
-        listener, *connections = ssh_servers(self._supervisor.pid)
+        listener, *connections = ssh_servers(self._process.pid)
         send(signal.SIGKILL, connections)
         wait_until(lambda: not set(connections) & set(ssh_servers(listener)))
 
@@ -148,6 +153,8 @@ def start_sshd(python: Path | None = Path(sys.executable)) -> SshdDevice:
     sshd = find_sshd()
     subsystem = find_sftp_server()
     user = current_user()
+    if os.geteuid() == 0:
+        PRIVILEGE_SEPARATION.mkdir(mode=0o755, parents=True, exist_ok=True)
     files = DeviceFiles.create()
     try:
         home = files.directory / "home"
@@ -180,10 +187,10 @@ def listen(
     files: DeviceFiles,
     user: str,
     settings: Iterable[str],
-    prefix: Sequence[str] = (),
+    supervisor: Sequence[str] = SUPERVISOR,
 ) -> tuple[Listener, int]:
     """Start sshd for `user` on a free port, with `settings` added to its configuration."""
-    listener = Listener(sshd, files.directory / "sshd_config", files.log, prefix)
+    listener = Listener(sshd, files.directory / "sshd_config", files.log, supervisor)
     for attempt in range(PORT_ATTEMPTS):
         port = free_port()
         listener.config.write_text(configuration(sshd, files, user, port, settings))

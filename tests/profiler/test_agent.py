@@ -106,7 +106,7 @@ def wait_for(condition: Any, timeout_s: float = 30) -> None:
 
 
 def workers(directory: Path) -> list[int]:
-    conductor = int((directory / "pid").read_text().split()[0])
+    conductor = int((directory / "pid").read_text())
     return [pid for pid in agent.group_members(conductor) if pid != conductor]
 
 
@@ -299,7 +299,7 @@ def test_stop_leaves_no_process(workplace: Workplace, tmp_path: Path) -> None:
     directory = workplace.prepare(measured(matmul(tmp_path / "m.onnx")), sampling=LONG)
     ask("start", directory)
     wait_for(lambda: is_measuring(directory))
-    conductor = int((directory / "pid").read_text().split()[0])
+    conductor = int((directory / "pid").read_text())
     assert len(agent.group_members(conductor)) == 2
     assert ask("stop", directory) == {"stopped": 2}
     assert agent.group_members(conductor) == []
@@ -311,7 +311,7 @@ def test_a_killed_conductor_takes_its_workers_along(workplace: Workplace, tmp_pa
     directory = workplace.prepare(measured(matmul(tmp_path / "m.onnx")), sampling=LONG)
     ask("start", directory)
     wait_for(lambda: is_measuring(directory))
-    conductor = int((directory / "pid").read_text().split()[0])
+    conductor = int((directory / "pid").read_text())
     os.kill(conductor, signal.SIGKILL)
     wait_for(lambda: agent.group_members(conductor) == [])
     assert ask("poll", directory)["state"] == "stale"

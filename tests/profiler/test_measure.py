@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devices.inprocess import InProcessDevice
 from edgewright.errors import (
     AgentFailed,
     DeviceError,
@@ -249,7 +250,7 @@ def test_a_killed_host_finds_its_measurement_again(base: Path, tmp_path: Path) -
 def test_ctrl_c_leaves_neither_process_nor_file(base: Path, tmp_path: Path) -> None:
     process = host(matmul(tmp_path / "m.onnx"), base, "LONG")
     [directory] = (base / "runs").iterdir()
-    conductor = int((directory / "pid").read_text().split()[0])
+    conductor = int((directory / "pid").read_text())
     assert len(agent.group_members(conductor)) == 2
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
@@ -324,9 +325,7 @@ def test_a_conductor_that_is_killed_is_told(base: Path, tmp_path: Path) -> None:
     def kill(command: Sequence[str]) -> None:
         if command[0] == "tail":
             [directory] = (base / "runs").iterdir()
-            pid = agent.conductor_pid(str(directory))
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
+            os.kill(int((directory / "pid").read_text()), signal.SIGKILL)
             transport.before = lambda command: None
 
     transport.before = kill
@@ -426,3 +425,35 @@ def test_inputs_are_hashed_alike_every_time(base: Path, tmp_path: Path) -> None:
     second = only_run(measure(LocalTransport(), [again], settings(base)))
     assert first.measurement.partition("-")[0] == second.measurement.partition("-")[0]
     assert first.measurement != second.measurement
+
+
+@pytest.mark.device
+def test_over_ssh(
+    inprocess_device: InProcessDevice, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgewright.profiler.transports.ssh import SshTransport
+
+    here = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
+    python = tmp_path / "python"
+    python.write_text(here)
+    python.chmod(0o755)
+    monkeypatch.setenv("EDGEWRIGHT_SSH_CONFIG", str(inprocess_device.ssh_config_path))
+    transport = SshTransport(inprocess_device.url)
+    cuts = 0
+
+    def drop(event: ProgressEvent) -> None:
+        nonlocal cuts
+        if event.phase == "measure" and cuts < 2:
+            cuts += 1
+            inprocess_device.drop_connections()
+
+    model = measured(matmul(tmp_path / "m.onnx"))
+    asked = settings(base, SECONDS, python=str(python))
+    try:
+        run = only_run(measure(transport, [model], asked, drop))
+    finally:
+        transport.close()
+    assert cuts == 2
+    assert run.correctness.status == "passed"
+    assert run.device.address == transport.address
+    assert list((base / "runs").iterdir()) == []
