@@ -6,7 +6,7 @@ and exits with 3.
 
     facts                   what the device is, and which runtimes it has
     hash PATH...            SHA-256 of files; null where there is none
-    adopt SHA PART FINAL    renames PART to FINAL if its SHA-256 is right, else deletes it
+    adopt [SHA PART FINAL]  renames PART to FINAL if its SHA-256 is right, else deletes it
     clean BASE [--blobs]    deletes what measurements left, and on demand all that was pushed
     start DIR               starts the measurement described by DIR/job.json, detached
     poll DIR [--since N]    its state and its progress from line N on
@@ -166,11 +166,11 @@ def cpu_name() -> str:
 
 
 def device_model() -> str:
-    try:
-        return read_text(PROC + "/device-tree/model")
-    except OSError:
-        vendor = read_text(SYS + "/class/dmi/id/sys_vendor")
-        return (vendor + " " + read_text(SYS + "/class/dmi/id/product_name")).strip()
+    for path in (PROC + "/device-tree/model", SYS + "/firmware/devicetree/base/model"):
+        with contextlib.suppress(OSError):
+            return read_text(path)
+    vendor = read_text(SYS + "/class/dmi/id/sys_vendor")
+    return (vendor + " " + read_text(SYS + "/class/dmi/id/product_name")).strip()
 
 
 def architecture() -> str:
@@ -375,18 +375,29 @@ def sha256(path: str) -> Optional[str]:
     return digest.hexdigest()
 
 
-def adopt(expected: str, part: str, final: str) -> Json:
-    """Gives a pushed file its name, if it is whole. Doing it twice is fine."""
-    actual = sha256(part)
-    if actual is None:
-        actual = sha256(final)
-    elif actual == expected:
-        os.replace(part, final)
-    else:
-        os.unlink(part)
-    if actual != expected:
-        raise Refusal("integrity", "%s arrived as sha256 %s" % (final, actual or "nothing"))
-    return {"path": final}
+def adopt(words: Sequence[str]) -> Json:
+    """Gives pushed files their names, those that are whole. Doing it twice is fine.
+
+    Args:
+        words: for each file its SHA-256, the path it was pushed to, and the one it is to have.
+
+    Raises:
+        Refusal: one is not whole; it is deleted.
+    """
+    broken = []
+    for expected, part, final in zip(words[::3], words[1::3], words[2::3]):  # noqa: B905
+        actual = sha256(part)
+        if actual is None:
+            actual = sha256(final)
+        elif actual == expected:
+            os.replace(part, final)
+        else:
+            os.unlink(part)
+        if actual != expected:
+            broken.append("%s arrived as sha256 %s" % (final, actual or "nothing"))
+    if broken:
+        raise Refusal("integrity", "; ".join(broken))
+    return {"adopted": len(words) // 3}
 
 
 def write_whole(path: str, text: str) -> None:
@@ -475,7 +486,8 @@ def poll(directory: str, since: int) -> Json:
 
 def last_lines(path: str) -> List[str]:
     try:
-        return read_text(path).splitlines()[-STDERR_LINES:]
+        text = re.sub(r"\x1b\[[0-9;]*m", "", read_text(path))
+        return text.splitlines()[-STDERR_LINES:]
     except OSError:
         return []
 
@@ -1095,9 +1107,7 @@ def main(arguments: Sequence[str]) -> int:
     commands.add_parser("facts")
     commands.add_parser("worker")
     commands.add_parser("hash").add_argument("paths", nargs="+")
-    adopting = commands.add_parser("adopt")
-    for name in ("expected", "part", "final"):
-        adopting.add_argument(name)
+    commands.add_parser("adopt").add_argument("words", nargs="+")
     cleaning = commands.add_parser("clean")
     cleaning.add_argument("base", type=os.path.abspath)
     cleaning.add_argument("--blobs", action="store_true")
@@ -1111,7 +1121,7 @@ def main(arguments: Sequence[str]) -> int:
     answers = {
         "facts": facts,
         "hash": lambda: {path: sha256(path) for path in given.paths},
-        "adopt": lambda: adopt(given.expected, given.part, given.final),
+        "adopt": lambda: adopt(given.words),
         "clean": lambda: clean(given.base, given.blobs),
         "start": lambda: start(given.directory),
         "poll": lambda: poll(given.directory, given.since),

@@ -236,6 +236,7 @@ def deploy(
             hint=f"make room there, or set {DIRECTORY_VARIABLE} to a directory on a larger disk",
         )
     done = 0
+    arrivals: list[str] = []
     for path, blob in missing.items():
         part = _part(path)
         before = done
@@ -246,13 +247,15 @@ def deploy(
 
         if journal is not None:
             journal += [part, path]
+        arrivals += [blob.sha256, part, path]
         try:
             agent.transport.push(blob.path, part, count)
-            agent.ask("adopt", blob.sha256, part, path, timeout_s=600)
         except NoSpaceOnDevice:
-            remove(agent.transport, part)
+            remove(agent.transport, *arrivals[1::3])
             raise
         done += blob.size_bytes
+    if arrivals:
+        agent.ask("adopt", *arrivals, timeout_s=600)
     return Deployed(
         paths=tuple(paths),
         sent=tuple(missing),

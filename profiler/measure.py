@@ -260,8 +260,9 @@ class _Measurement:
         path.write_text(json.dumps(job), encoding="utf-8")
 
         def prepare() -> None:
-            agent.ask("stop", self.directory)
-            remove(self.transport, self.directory)
+            if found["state"] != "absent":
+                agent.ask("stop", self.directory)
+                remove(self.transport, self.directory)
             self.transport.run(["mkdir", "-p", "--", self.directory])
 
         def begin() -> None:

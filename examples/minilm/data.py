@@ -76,7 +76,7 @@ _CALIBRATION = (
     "Interest rates were left unchanged for the third month in a row.",
     "The museum shows her early drawings next to the late paintings, which were made when she "
     "could hardly see any more, and lets the visitors find out for themselves what stayed the "
-    "same: the long line that begins at the shoulder, the empty left half, and the small, bright window.",
+    "same: the long line from the shoulder, the empty left half, and the small, bright window.",
     "Where is the nearest pharmacy that is open on Sundays?",
     "He forgot the keys in the car and had to break a window.",
     "Sort the list first, then use binary search.",

@@ -31,7 +31,7 @@ def convert(source: Source, conversion: Conversion) -> Converted:
         )
     tensorflow = need_tensorflow()
     model = load_keras(source) if source.kind == "keras" else load_saved_model(source)
-    with quiet(), naming_the_cause(source.spec, "TFLite"):
+    with naming_the_cause(source.spec, "TFLite"), quiet():
         converter = tensorflow.lite.TFLiteConverter.from_concrete_functions(
             [model.function], model.owner
         )

@@ -90,7 +90,7 @@ def fixed_function(
         results = call(dict(zip(specs, tensors, strict=True)))
         return {outputs[name]: results[name] for name in output_names}
 
-    with quiet(), naming_the_cause(source.spec, "TFLite"):
+    with naming_the_cause(source.spec, "TFLite"), quiet():
         function = tensorflow.function(renamed, autograph=False).get_concrete_function(
             *specs.values()
         )

@@ -34,7 +34,7 @@ def convert(source: Source, conversion: Conversion) -> Converted:
     model = load_torch(source)
     module = model.call.module
     _check_size(source, [*module.parameters(), *module.buffers()])
-    with quiet(), naming_the_cause(source.spec, "ONNX"):
+    with naming_the_cause(source.spec, "ONNX"), quiet():
         program = _export(model, conversion.opset)
         _name_ports(program.model.graph, model)
     # Folded constants can be larger than the weights that they come from.

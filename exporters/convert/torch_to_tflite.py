@@ -31,7 +31,7 @@ def convert(source: Source, conversion: Conversion) -> Converted:
     litert_torch = need("litert_torch", "torch")
     model = load_torch(source)
     channels_last = _four_dimensional(model) if conversion.layout == "nhwc" else frozenset()
-    with quiet(), naming_the_cause(source.spec, "TFLite"):
+    with naming_the_cause(source.spec, "TFLite"), quiet():
         inputs = {
             name: tensor.permute(_TO_CHANNELS_LAST) if name in channels_last else tensor
             for name, tensor in zip(model.input_names, model.call.tensors, strict=True)

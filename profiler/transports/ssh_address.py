@@ -16,7 +16,7 @@ _USER = re.compile(r"\w[\w.+-]*(@[\w.+-]+)?")
 _HOST = re.compile(r"[\w][\w.-]*")
 _SCOPE = re.compile(r"[\w.-]+")
 _WHOLE = re.compile(
-    r"ssh://(?:(?P<user>.*)@)?(?:\[(?P<ipv6>[^]]*)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[^:]*))?/?"
+    r"ssh://(?:(?P<user>.*)@)?(?:\[(?P<ipv6>[^]]*)\]|(?P<host>[^:/\[\]]*))(?::(?P<port>[^:/]*))?/?"
 )
 
 

@@ -12,12 +12,14 @@ import argparse
 import compileall
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 CACHE_VARIABLE = "EDGEWRIGHT_TEST_CACHE"
@@ -140,16 +142,26 @@ def build(directory: Path) -> None:
     for name, target in LINKS.items():
         (base / name).symlink_to(target)
     byte_compile(base, f"usr/lib/python{PYTHON_VERSION}")
-    for name, requirements in RUNTIMES.items():
-        layer = directory / name
-        install(requirements, layer / SITE)
-        byte_compile(layer, SITE)
+    with tempfile.TemporaryDirectory() as tools:
+        python = python_with_pip(Path(tools))
+        for name, requirements in RUNTIMES.items():
+            layer = directory / name
+            install(python, requirements, layer / SITE)
+            byte_compile(layer, SITE)
 
 
-def install(requirements: tuple[str, ...], site: Path) -> None:
+def python_with_pip(tools: Path) -> str:
+    """This Python, or one in a new environment where this one has no pip, as Debian's own."""
+    if importlib.util.find_spec("pip"):
+        return sys.executable
+    run(sys.executable, "-m", "venv", str(tools / "environment"))
+    return str(tools / "environment" / "bin" / "python")
+
+
+def install(python: str, requirements: tuple[str, ...], site: Path) -> None:
     """Install arm64 wheels into a directory, as pip on the board would."""
     run(
-        sys.executable,
+        python,
         "-m",
         "pip",
         "install",

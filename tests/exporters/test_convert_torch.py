@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from converting import Result, convert, need_extra, operators
+from converting import convert, need_extra, operators
 
 from edgewright.errors import ConversionError, UsageError
 from edgewright.exporters.convert import torch_to_onnx
+from edgewright.exporters.convert.torch_source import load_torch
+from edgewright.exporters.source import parse_source
 
 pytestmark = pytest.mark.torch
 
@@ -33,7 +37,7 @@ class Segmenter(nn.Module):
         features = self.layers(image) * self.to_gain(condition)[0, 0]
         return {
             "mask": features,
-            "pooled": (features.mean((2, 3)), features.amax((1, 2, 3))),
+            "pooled": (features.mean((2, 3)), condition * 2),
             "absent": None,
             "condition": condition,
         }
@@ -88,7 +92,7 @@ def many():
     return Many().eval(), tuple(torch.ones(2) for _ in range(12))
 '''
 
-BAD = '''
+BAD = """
 import torch
 from torch import nn
 
@@ -138,7 +142,12 @@ def unsupported(): return _of(lambda x: torch.special.bessel_j0(x))
 def unsupported_variant(): return _of(lambda x: x.amax())
 def boolean_index(): return _of(lambda x: x[x > 0])
 def complex_numbers(): return _of(lambda x: torch.fft.fft(x).real)
-'''
+"""
+
+
+def _line(text: str) -> int:
+    """The line of the bad models' file that holds `text`."""
+    return next(n for n, line in enumerate(BAD.splitlines(), start=1) if text in line)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -189,14 +198,15 @@ def test_tflite_channels_last(
 
 
 @pytest.mark.parametrize("model_format", ["onnx", "tflite"])
-def test_a_transformer_with_integer_inputs(
-    home: Path, tmp_path: Path, model_format: str
-) -> None:
+def test_a_transformer_with_integer_inputs(home: Path, tmp_path: Path, model_format: str) -> None:
     result = convert(f"{home}/good.py:encoder", model_format, tmp_path)  # type: ignore[arg-type]
     result.assert_agrees()
     assert result.converted.input_names == ("input_ids", "attention_mask")
     assert result.converted.output_names == ("output_0", "output_1")
     assert [array.dtype for array in result.converted.example_inputs] == [np.int64, np.int64]
+    narrow = [array.astype(np.int32) for array in result.converted.example_inputs]
+    from_narrow = result.converted.run_source(narrow)
+    np.testing.assert_allclose(from_narrow[0], result.outputs["output_0"], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("model_format", ["onnx", "tflite"])
@@ -233,12 +243,12 @@ def test_onnx_over_two_gigabytes(
         convert(f"{home}/good.py:clashing", "onnx", tmp_path)
 
 
-def test_a_factory_in_an_importable_module(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_factory_in_an_importable_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models_of_mine.py").write_text(GOOD)
     monkeypatch.syspath_prepend(str(tmp_path))
-    convert("models_of_mine:clashing", "onnx", tmp_path).assert_agrees()
+    loaded = load_torch(parse_source("models_of_mine:clashing"))
+    assert loaded.input_names == ("weight", "add", "unused")
+    assert loaded.output_names == ("logits", "add_output", "linear")
 
 
 @pytest.fixture(scope="module")
@@ -299,13 +309,20 @@ def test_a_program_without_example_inputs(program: Path, tmp_path: Path) -> None
         convert(str(program.with_name("no_examples.pt2")), "tflite", tmp_path)
 
 
+def _other_zip() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("hello", "there")
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     "broken",
     [
         pytest.param(lambda content: b"", id="empty"),
         pytest.param(lambda content: b"garbage" * 100, id="garbage"),
         pytest.param(lambda content: content[: len(content) // 2], id="truncated"),
-        pytest.param(lambda content: content.replace(b"nested/", b"gadget/"), id="renamed"),
+        pytest.param(lambda content: _other_zip(), id="other zip"),
     ],
 )
 def test_a_broken_program(
@@ -324,14 +341,14 @@ def test_a_broken_program(
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("raising", r"OSError: no weights here \(.*bad\.py, line 19\)"),
+        ("raising", rf"OSError: no weights here \(.*bad\.py, line {_line('raise OSError')}\)"),
         ("alone", "returned a ReLU"),
         ("pair_of_tensors", r"returned a tuple of \(Tensor, Tensor\)"),
         ("training", "training mode"),
         ("partly_training", r"training mode \(its part 1\)"),
         ("no_inputs", "example inputs are a tuple of"),
         ("number_as_input", r"example inputs are a tuple of \(Tensor, int\)"),
-        ("unfitting", r"do not fit forward\(input.*\): missing a required argument"),
+        ("unfitting", r"do not fit forward\(input: .*missing a required argument"),
         ("bfloat16", "input input is a bfloat16 tensor"),
         ("bfloat16_out", "output is a bfloat16 tensor"),
         ("elsewhere", "not on the CPU but on meta"),
@@ -362,10 +379,22 @@ def test_a_file_that_can_not_be_imported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("factory", "model_format", "message"),
     [
-        ("branching", "onnx", r"depends on the values of its inputs \(.*bad\.py, line 43\)"),
-        ("branching", "tflite", r"depends on the values of its inputs \(.*bad\.py, line 43\)"),
+        (
+            "branching",
+            "onnx",
+            rf"depends on the values of its inputs \(.*, line {_line('if x.sum')}\)",
+        ),
+        (
+            "branching",
+            "tflite",
+            rf"depends on the values of its inputs \(.*, line {_line('if x.sum')}\)",
+        ),
         ("unsupported", "onnx", r"ONNX has no operator for prims\.bessel_j0"),
-        ("unsupported", "tflite", r"no operator for aten\.special_bessel_j0.*bad\.py, line 48"),
+        (
+            "unsupported",
+            "tflite",
+            r"TFLite has no operator for aten\.special_bessel_j0.*bad\.py, line",
+        ),
         ("unsupported_variant", "onnx", r"fails on aten\.amax.*Required parameter 'dim'"),
         ("boolean_index", "tflite", "depends on the values of its inputs"),
         ("complex_numbers", "tflite", "no complex numbers"),
@@ -384,6 +413,7 @@ def test_a_model_that_can_not_be_converted(
     assert "\n" not in raised.value.message
     assert raised.value.hint
     assert raised.value.__cause__ is not None
+    assert not hasattr(raised.value, "__notes__")
     assert not list(tmp_path.iterdir())
     assert capfd.readouterr() == ("", "")
 
@@ -403,12 +433,3 @@ def test_a_missing_library(
     with pytest.raises(UsageError, match=f"needs {missing}, which is not installed") as raised:
         convert(f"{home}/good.py:many", model_format, tmp_path)  # type: ignore[arg-type]
     assert raised.value.hint == "pip install 'edgewright[torch]'"
-
-
-def test_run_source_casts_and_owns_its_arrays(home: Path, tmp_path: Path) -> None:
-    result: Result = convert(f"{home}/good.py:encoder", "onnx", tmp_path)
-    narrow = [array.astype(np.int32) for array in result.converted.example_inputs]
-    first = result.converted.run_source(narrow)
-    second = result.converted.run_source(result.converted.example_inputs)
-    np.testing.assert_array_equal(first[0], second[0])
-    assert all(array.flags.owndata for array in first)

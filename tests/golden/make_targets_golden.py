@@ -32,6 +32,13 @@ def main() -> None:
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
 
+    def wide(converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+
     def dynamic_range(converter: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
@@ -50,12 +57,14 @@ def main() -> None:
 
     write(tf, "conv_float", net, [1, 8, 8, 3])
     write(tf, "conv_int8", net, [1, 8, 8, 3], full_int8)
+    write(tf, "conv_int16", net, [1, 8, 8, 3], wide)
     write(tf, "conv_float16", net, [1, 8, 8, 3], float16)
     write(tf, "conv_batch", net, [None, 8, 8, 3])
     write(tf, "conv_open", net_of_any_size(tf), [1, None, None, 3])
     write(tf, "dense_dynamic", dense(tf), [1, 64], dynamic_range)
     write(tf, "flex", lambda x: {"y": tf.linalg.det(tf.reshape(x, [4, 4]))}, [1, 16], select)
-    write(tf, "custom", lambda x: {"y": tf.math.lgamma(x)}, [1, 16], custom)
+    write(tf, "custom", lambda x: {"y": tf.math.betainc(x, x, x)}, [1, 16], custom)
+    write(tf, "branch", branch(tf), [1, 4])
 
 
 def convnet(tf: Any) -> Callable[..., Any]:
@@ -83,6 +92,14 @@ def net_of_any_size(tf: Any) -> Callable[..., Any]:
 def dense(tf: Any) -> Callable[..., Any]:
     weights = tf.constant(tf.random.normal([64, 64]))
     return lambda x: {"y": tf.matmul(x, weights)}
+
+
+def branch(tf: Any) -> Callable[..., Any]:
+    """A matrix product in one branch, an addition in the other: three graphs."""
+    weights = tf.constant(tf.random.normal([4, 4]))
+    return lambda x: {
+        "y": tf.cond(tf.reduce_sum(x) > 0, lambda: tf.matmul(x, weights), lambda: x + 1)
+    }
 
 
 def write(

@@ -241,8 +241,8 @@ def test_adopts_only_what_is_whole(tmp_path: Path) -> None:
     assert ask("adopt", "0" * 64, part, final)["error"]["kind"] == "integrity"
     assert not part.exists() and not final.exists()
     part.write_bytes(b"model")
-    assert ask("adopt", right, part, final) == {"path": str(final)}
-    assert ask("adopt", right, part, final) == {"path": str(final)}, "once more is fine"
+    assert ask("adopt", right, part, final) == {"adopted": 1}
+    assert ask("adopt", right, part, final) == {"adopted": 1}, "once more is fine"
     assert ask("hash", final, part) == {str(final): right, str(part): None}
 
 

@@ -13,7 +13,7 @@ from devices.processes import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewright.errors import DeviceError, DeviceTimeout, NoSpaceOnDevice, UsageError
+from edgewright.errors import DeviceError, DeviceTimeout, UsageError
 from edgewright.profiler.transports import open_transport
 from edgewright.profiler.transports.commands import SUPERVISED
 from edgewright.profiler.transports.local import LocalTransport
@@ -146,15 +146,6 @@ def test_a_copy_that_can_not_be_is_explained(local: LocalTransport, tmp_path: Pa
         local.pull(str(source), source / "back")
     with pytest.raises(UsageError, match="the path on the device is empty"):
         local.push(source, "")
-
-
-def test_a_full_disk_is_named(local: LocalTransport, full_disk: Path, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.write_bytes(os.urandom(4_000_000))
-    with pytest.raises(NoSpaceOnDevice, match="no space left") as caught:
-        local.push(source, str(full_disk / "model"))
-    assert caught.value.hint
-    assert list(full_disk.iterdir()) == []
 
 
 def test_without_setsid_the_supervisor_still_kills_the_command(tmp_path: Path) -> None:

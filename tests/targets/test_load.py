@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+from edgewright.errors import UsageError
+from edgewright.targets.load import list_targets, load_target
+from edgewright.targets.probe import probe_host
+
+DEVICES = Path(__file__).parents[2] / "device_configs"
+SHIPPED = sorted(path.stem for path in DEVICES.glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_profile_loads(name: str) -> None:
+    profile = load_target(name)
+    assert profile.name == name
+    assert all(load_target(alias).name == name for alias in profile.aliases)
+    assert profile.runtimes[0].name in ("onnxruntime", "ai_edge_litert", "tflite_runtime")
+
+
+def test_names_and_aliases_are_unique() -> None:
+    names = [name for profile in list_targets() for name in (profile.name, *profile.aliases)]
+    assert sorted(names) == sorted(set(names))
+    assert [profile.name for profile in list_targets()] == SHIPPED
+
+
+def test_a_path_loads_a_profile_of_ones_own(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    text = (DEVICES / "raspberry-pi-5.toml").read_text()
+    mine.write_text(text.replace('name = "raspberry-pi-5"', 'name = "my-board"'))
+    assert load_target(str(mine)).name == "my-board"
+
+
+def test_host_is_probed() -> None:
+    host = load_target("HOST")
+    assert host.probed
+    assert host.title == "This machine"
+    assert load_target("localhost").name == "host"
+    assert host.cpu.architecture in ("x86_64", "aarch64", "armv7l")
+    assert host.cpu.core_count >= 1
+    assert host.memory.ram_bytes > 10**8
+    assert host.os.python == platform.python_version()
+    assert {"onnxruntime", "ai_edge_litert"} <= {runtime.name for runtime in host.runtimes}
+    groups = [host.cpu, host.memory, host.os, *host.runtimes]
+    assert all(group.source.startswith("probed: ") for group in groups)
+
+
+def test_a_probed_file_holds_names_and_limits_only(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    head = 'schema_version = 1\nname = "small"\ntitle = "Here, but small"\nprobed = true\n'
+    path.write_text(head + '[limits]\nmax_memory_bytes = 1000\nsource = "me"\n')
+    profile = load_target(str(path))
+    assert profile.name == "small"
+    assert profile.limits is not None
+    assert profile.limits.max_memory_bytes == 1000
+    assert profile.cpu == load_target("host").cpu
+    path.write_text(head + "[cpu]\n")
+    with pytest.raises(UsageError, match=r"small\.toml, line 5: unknown key 'cpu'"):
+        load_target(str(path))
+
+
+def test_an_unknown_name_suggests_near_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        load_target("raspbery-pi5")
+    assert "'raspbery-pi5'" in caught.value.message
+    assert "did you mean raspberry-pi-5" in (caught.value.hint or "")
+    with pytest.raises(UsageError) as caught:
+        load_target("zzz")
+    assert "galaxy-s25" in caught.value.message
+    assert "did you mean" not in (caught.value.hint or "")
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(UsageError, match=r"nowhere/board\.toml: No such file"):
+        load_target("nowhere/board.toml")
+
+
+def test_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Windows")
+    monkeypatch.setattr(platform, "machine", lambda: "AMD64")
+    monkeypatch.setattr("edgewright.targets.probe._memory", lambda system: probe_memory)
+    probe_memory = load_target("raspberry-pi-5").memory
+    host = probe_host()
+    assert host.os.name == "windows"
+    assert host.cpu.architecture == "x86_64"
+    assert host.cpu.features == frozenset()
+    assert "can't be read" in host.notes[0]
+
+
+def test_an_unknown_machine_is_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(UsageError, match="riscv64"):
+        probe_host()

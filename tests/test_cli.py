@@ -1,0 +1,337 @@
+"""Every command, with what it is for and with what people get wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from clirunner import Cli
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = Path(__file__).parent.parent
+FASHION = ROOT / "examples" / "fashion-mnist"
+MODEL = FASHION / "model.onnx"
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+    # Without a width, rich folds tables and messages at 80 columns, and words can't be looked for.
+    monkeypatch.setenv("COLUMNS", "400")
+    yield Cli(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 labelled pictures of the example, as the model takes them."""
+    with np.load(FASHION / "evaluation.npz") as whole:
+        images, labels = whole["image"][:400], whole["labels"][:400]
+    path = tmp_path_factory.mktemp("data") / "few.npz"
+    np.savez(path, image=images.astype(np.float32) / 255, labels=labels)
+    return path
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.rglob("*") if p.is_file())
+
+
+def _nan_model(path: Path) -> Path:
+    """log(x) of inputs that are negative half of the time."""
+    graph = helper.make_graph(
+        [helper.make_node("Log", ["x"], ["y"])],
+        "nan",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8])],
+    )
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), str(path))
+    return path
+
+
+# What each command is for
+
+
+def test_inspect(cli: Cli) -> None:
+    document = cli("inspect", MODEL, "--json").json
+    assert document["format"] == "onnx"
+    assert {o["name"] for o in document["operators"]} >= {"Conv", "Gemm"}
+    assert "Conv" in cli("inspect", MODEL).out
+
+
+def test_check_says_yes_and_no(cli: Cli) -> None:
+    yes = cli("check", MODEL, "--target", "raspberry-pi-5", "--json")
+    assert yes.code == 0 and yes.json["compatible"] is True
+    no = cli("check", MODEL, "--target", "coral-dev-board", "--json")
+    assert no.code == 1 and no.json["compatible"] is False
+    keys = {"severity", "code", "operator", "count", "reason", "remedy"}
+    assert all(keys <= set(finding) for finding in no.json["findings"])
+
+
+def test_export_auto_proves_what_it_chooses(cli: Cli, few: Path, tmp_path: Path) -> None:
+    outcome = cli(
+        "export", MODEL, "--target", "raspberry-pi-5", "--calibration", few, "--evaluation", few,
+        "--metric", "top1", "--max-drop", "0.02", "-o", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome
+    document = outcome.json
+    assert json.loads((tmp_path / "out" / "export.json").read_text()) == document
+    by_path = {a["path"]: a for a in document["artifacts"]}
+    chosen = by_path[document["chosen"]]
+    assert chosen["precision"] == "int8" and chosen["status"] == "kept"
+    assert chosen["evaluation"]["interval"][1] <= 0.02
+    assert chosen["recipe"]["rules"][0]["scheme"]["activations"] == "int8"
+    assert all(Path(a["path"]).stat().st_size == a["size_bytes"] for a in document["artifacts"])
+    assert any("same data" in note for note in document["notes"])
+
+
+def test_export_without_data_keeps_float(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("export", MODEL, "-t", "host", "-o", tmp_path / "out", "--json")
+    assert outcome.code == 0
+    assert outcome.json["chosen"].endswith("float32.onnx")
+    assert any("calibration" in s["reason"] for s in outcome.json["skipped"])
+
+
+def test_export_rolls_back_what_is_not_proven(cli: Cli, few: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.npz"
+    with np.load(few) as data:
+        np.savez(small, **{name: data[name][:30] for name in data.files})
+    outcome = cli(
+        "export", MODEL, "-t", "host", "--precision", "int8", "--calibration", few,
+        "--evaluation", small, "-o", tmp_path / "out", "--json",
+    )  # fmt: skip
+    quantized = next(a for a in outcome.json["artifacts"] if a["precision"] == "int8")
+    assert quantized["status"] == "rolled back"
+    assert "samples" in quantized["reason"]
+
+
+def test_profile_and_compare(cli: Cli, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.json", tmp_path / "b.json"
+    outcome = cli("profile", MODEL, "--device", "local", "-o", first, "--json")
+    assert outcome.code == 0, outcome
+    document = outcome.json
+    assert len(document["samples_ms"]) >= 20
+    assert document["latency_ms"]["p50"] <= document["latency_ms"]["p90"]
+    assert document["latency_ms"]["p90"] <= document["latency_ms"]["p99"]
+    assert document["load_ms"] > 0 and document["first_inference_ms"] > 0
+    assert document["peak_rss_bytes"] > 10_000_000
+    assert isinstance(document["validity"]["valid"], bool)
+    assert document["validity"]["valid"] or document["validity"]["reasons"]
+    assert document["runtime"]["name"] == "onnxruntime" and document["runtime"]["version"]
+    assert document["correctness"]["status"] == "passed"
+    assert json.loads(first.read_text()) == document
+    assert cli("profile", MODEL, "-o", second).code == 0
+    compared = cli("compare", first, second, "--json")
+    assert compared.code == 0 and 0.1 < compared.json["ratio"] < 10
+    impossible = cli("compare", first, second, "--max-slowdown", "0", "--json").json
+    assert impossible["method"] == "unpaired"
+
+
+def test_targets(cli: Cli) -> None:
+    names = {t["name"] for t in cli("targets", "list", "--json").json["targets"]}
+    assert {"host", "raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero-2-w"} <= names
+    assert cli("targets", "show", "raspberry-pi-4", "--json").json["cpu"]["source"]
+    assert "properties" in cli("targets", "schema").json
+    assert "raspberry-pi-5" in cli("targets").out
+
+
+def test_doctor(cli: Cli) -> None:
+    outcome = cli("doctor", "--json")
+    assert outcome.code == 0
+    assert {"onnxruntime", "torch", "tensorflow"} <= {f["name"] for f in outcome.json["findings"]}
+
+
+# What people get wrong
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["check", "-t", "host"], ["profile"]])
+@pytest.mark.parametrize(
+    ("name", "content", "saying"),
+    [
+        ("missing.onnx", None, "missing.onnx"),
+        ("empty.onnx", b"", "empty"),
+        ("garbage.onnx", b"\x93garbage" * 50, "garbage.onnx"),
+        ("page.tflite", b"<!DOCTYPE html><html>", "HTML"),
+        ("wrong.tflite", MODEL.read_bytes(), "ONNX"),
+        ("cut.onnx", MODEL.read_bytes()[:1000], "cut.onnx"),
+        ("notes.txt", b"not a model, but words", "a text file"),
+    ],
+)
+def test_bad_model_files(
+    cli: Cli, tmp_path: Path, command: list[str], name: str, content: bytes | None, saying: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    cli.refuses(command[0], path, *command[1:], saying=saying)
+
+
+@pytest.mark.parametrize(
+    ("source", "saying"),
+    [
+        ("missing.onnx", "no such file"),
+        ("weights.pth", "factory"),
+        ("net.py", "factory"),
+        ("net.py:missing", "missing"),
+        ("net.py:raises", "ValueError: the weights are gone"),
+        ("folder", "saved_model.pb"),
+        ("no.such.module:factory", "no.such.module"),
+    ],
+)
+def test_bad_sources(cli: Cli, tmp_path: Path, source: str, saying: str) -> None:
+    if source.startswith("net.py:"):
+        pytest.importorskip("torch", reason="the extra 'torch' is not installed")
+    (tmp_path / "net.py").write_text(
+        "def raises():\n    raise ValueError('the weights are gone')\n"
+    )
+    (tmp_path / "weights.pth").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    spec = source if source.startswith("no.") else str(tmp_path / source)
+    outcome = cli.refuses("export", spec, "-t", "host", "-o", tmp_path / "out", saying=saying)
+    assert not (tmp_path / "out").exists() or not _files(tmp_path / "out"), outcome
+
+
+def test_impossible_format(cli: Cli, tmp_path: Path) -> None:
+    cli.refuses(
+        "export", MODEL, "-t", "host", "-f", "tflite", "-o", tmp_path / "out", saying="not possible"
+    )
+    assert not _files(tmp_path)
+    cli.refuses("export", MODEL, "-t", "coral-dev-board", "-o", tmp_path / "o", saying="onnx")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "saying"),
+    [
+        ({"picture": np.zeros((2, 1, 28, 28), np.float32)}, "picture"),
+        ({"image": np.zeros((2, 28, 28, 1), np.float32)}, "28x28x1"),
+        ({"image": np.zeros((2, 3, 28, 28), np.float32)}, "3x28x28"),
+        ({"image": np.full((2, 1, 28, 28), np.nan, np.float32)}, "NaN"),
+        ({"image": np.zeros((0, 1, 28, 28), np.float32)}, "no samples"),
+        ({"image": np.zeros((2, 1, 28, 28), np.float32), "labels": np.zeros(3)}, "differ"),
+        ({"image": np.zeros((2, 1, 28, 28), np.float32)}, "needs labels"),
+        ({"image": np.zeros((2, 1, 28, 28), np.float32), "labels": np.array([0, 99])}, "99"),
+    ],
+)
+def test_bad_data(
+    cli: Cli, few: Path, tmp_path: Path, arrays: dict[str, np.ndarray], saying: str
+) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, **arrays)
+    out = tmp_path / "out"
+    cli.refuses(
+        "export", MODEL, "-t", "host", "--evaluation", path, "--metric", "top1", "-o", out,
+        saying=saying,
+    )  # fmt: skip
+    assert not out.exists() or not [n for n in _files(out) if n.startswith(".")]
+
+
+def test_data_that_is_none(cli: Cli, tmp_path: Path) -> None:
+    base = ["export", MODEL, "-t", "host", "-o", tmp_path / "out"]
+    cli.refuses(*base, "--calibration", tmp_path / "missing.npz", saying="missing.npz")
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nothing")
+    cli.refuses(*base, "--calibration", tmp_path / "bad.npz", saying="bad.npz")
+    (tmp_path / "pictures").mkdir()
+    cli.refuses(*base, "--calibration", tmp_path / "pictures", saying="preprocess")
+    cli.refuses(*base, "--evaluation", FASHION / "evaluation.npz", "--metric", "f1", saying="f1")
+    cli.refuses(*base, "--precision", "int8", saying="calibration")
+
+
+def test_nan_outputs(cli: Cli, tmp_path: Path) -> None:
+    model = _nan_model(tmp_path / "nan.onnx")
+    data = tmp_path / "x.npz"
+    np.savez(data, x=np.full((30, 1, 8), -1, np.float32))
+    cli.refuses(
+        "export", model, "-t", "host", "--evaluation", data, "--metric", "cosine",
+        "-o", tmp_path / "out", saying="NaN",
+    )  # fmt: skip
+
+
+def test_unknown_target_suggests(cli: Cli) -> None:
+    cli.refuses("check", MODEL, "-t", "rasberry-pi-4", saying="raspberry-pi-4")
+
+
+def test_unknown_key_names_file_key_and_line(cli: Cli, tmp_path: Path) -> None:
+    project = tmp_path / "edgewright.toml"
+    project.write_text('schema_version = 1\nsource = "m.onnx"\n\n[budget]\nmax_dorp = 0.1\n')
+    outcome = cli.refuses("ship", project, "-o", tmp_path / "out", saying="max_dorp")
+    assert str(project) in outcome.err and "5" in outcome.err
+    target = tmp_path / "board.toml"
+    target.write_text('schema_version = 1\nname = "board"\ncolour = "red"\n')
+    outcome = cli.refuses("check", MODEL, "-t", target, saying="colour")
+    assert str(target) in outcome.err and "3" in outcome.err
+    project.write_text("schema_version = \n")
+    cli.refuses("ship", project, "-o", tmp_path / "out", saying="line 1")
+    cli.refuses("ship", tmp_path / "none.toml", "-o", tmp_path / "out", saying="none.toml")
+
+
+def test_output_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("in the way")
+    cli.refuses("export", MODEL, "-t", "host", "-o", blocker, saying="can't write")
+    project = FASHION / "edgewright.toml"
+    cli.refuses("ship", project, "-o", blocker / "below", saying="can't write")
+    cli.refuses("profile", MODEL, "-o", blocker / "run.json", saying="can't write")
+
+
+def test_bad_devices(cli: Cli) -> None:
+    cli.refuses("profile", MODEL, "-d", "ftp://board", saying="ssh://")
+    cli.refuses("profile", MODEL, "-d", "ssh://me:secret@board", saying="password")
+    outcome = cli.refuses("profile", MODEL, "-d", "ssh://me@127.0.0.1:1", code=3)
+    assert "device error" in outcome.err
+    cli.refuses("profile", MODEL, "--runtime", "tflite_runtime", saying="onnx")
+
+
+def test_bad_runs(cli: Cli, tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    run.write_text("[1, 2")
+    cli.refuses("compare", run, run, saying="not JSON")
+    run.write_text('{"schema_version": 1}')
+    cli.refuses("compare", run, run, saying="is not a run")
+    cli.refuses("compare", tmp_path / "none.json", run, saying="none.json")
+
+
+def test_errors_are_json_too(cli: Cli) -> None:
+    outcome = cli("inspect", "none.onnx", "--json")
+    assert outcome.code == 2
+    assert outcome.json["error"]["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["export"], ["nonsense"], ["profile", "x", "--threads", "0"]]
+)
+def test_wrong_arguments(cli: Cli, arguments: list[str]) -> None:
+    cli.refuses(*arguments)
+
+
+def test_a_quantized_source_is_refused(cli: Cli, few: Path, tmp_path: Path) -> None:
+    outcome = cli(
+        "export", MODEL, "-t", "host", "--precision", "int8", "--calibration", few,
+        "-o", tmp_path / "out", "--json",
+    )  # fmt: skip
+    cli.refuses(
+        "export", outcome.json["chosen"], "-t", "host", "-o", tmp_path / "again", saying="quantized"
+    )
+
+
+def test_an_initializer_is_no_input(cli: Cli, tmp_path: Path) -> None:
+    """Old exporters list weights among the inputs."""
+    weights = numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "old",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4]),
+            helper.make_tensor_value_info("w", TensorProto.FLOAT, [4, 4]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+        [weights],
+    )
+    path = tmp_path / "old.onnx"
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7),
+        str(path),
+    )
+    assert [i["name"] for i in cli("inspect", path, "--json").json["inputs"]] == ["x"]
+    assert cli("export", path, "-t", "host", "-o", tmp_path / "out").code == 0
