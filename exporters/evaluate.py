@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from ..errors import EdgewrightError, UsageError
+from ..errors import ConversionError, EdgewrightError, UsageError
 from .artifact import Array, Artifact, OutputDifference
 from .data import Dataset, Sample
 from .metrics import Metric, cosine
 from .paired import MIN_BOOTSTRAP_SAMPLES, binary_interval, mean_interval, samples_to_resolve
 from .runtime import LoadedArtifact, first_line
+
+_Input = TypeVar("_Input")
 
 Verdict = Literal["reference", "proven", "exceeds", "undecided", "broken"]
 
@@ -80,7 +82,7 @@ def evaluate(
         One evaluation of the float model itself, then one for each candidate.
 
     Raises:
-        UsageError: the metric needs labels that are missing, or the float model gives NaN.
+        UsageError: the metric needs labels that are missing, or the float model gives NaN or fails.
     """
     if metric.needs_labels and not dataset.has_labels:
         raise UsageError(
@@ -96,7 +98,7 @@ def evaluate(
     float_scores: list[float] = []
     total = len(dataset)
     for index, sample in enumerate(dataset):
-        floats = float_model.run(sample.inputs)
+        floats = _float_outputs(float_model.run, sample.inputs, index)
         _refuse_nan(floats, reference, index)
         with_place = f"{dataset.description}, sample {index}"
         float_scores.append(_finite_value(metric, floats, sample, with_place))
@@ -119,13 +121,20 @@ def differences(
     """Each output of `artifact` against that of `reference`, over all the samples.
 
     Raises:
-        UsageError: the reference gives NaN.
+        UsageError: the reference gives NaN, or fails.
+        ConversionError: the artifact fails.
     """
     names = [port.source_name for port in artifact.artifact.outputs]
     worst = [0.0] * len(names)
     powers = [(0.0, 0.0)] * len(names)
     for index, sample in enumerate(samples):
-        wanted, given = reference(sample), artifact.run(sample.inputs)
+        wanted = _float_outputs(reference, sample, index)
+        try:
+            given = artifact.run(sample.inputs)
+        except Exception as error:
+            raise ConversionError(
+                f"the model made fails on input {index}: {first_line(error)}"
+            ) from error
         for at, (x, y) in enumerate(zip(wanted, given, strict=True)):
             if x.size and not np.isfinite(x).all():
                 raise UsageError(
@@ -142,6 +151,20 @@ def differences(
         OutputDifference(name, error, _decibel(*power))
         for name, error, power in zip(names, worst, powers, strict=True)
     )
+
+
+def _float_outputs(
+    run: Callable[[_Input], Sequence[Array]], sample: _Input, index: int
+) -> list[Array]:
+    try:
+        return list(run(sample))
+    except EdgewrightError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"the float model fails on input {index}: {first_line(error)}",
+            hint="the data are not what the model takes (an index out of range, for example)",
+        ) from error
 
 
 def _add(

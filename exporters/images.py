@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..errors import UsageError
 from ..targets.profile import Model
@@ -44,6 +44,13 @@ class ImagePreprocessing(Model):
         description="'file': the number that the file name starts with; 'folder': the place of "
         "the picture's folder among the sorted folders (their number, where all are numbers)",
     )
+
+    @field_validator("scale")
+    @classmethod
+    def _divides(cls, value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        if 0 in (value if isinstance(value, tuple) else (value,)):
+            raise ValueError("pixels are divided by scale, so that it can't be 0")
+        return value
 
 
 class ImageFolder:

@@ -92,7 +92,7 @@ def _first_line(error: BaseException) -> str:
 def _where(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
-    here = str(Path(__file__).parent.parent)
+    here = f"{Path(__file__).parent}/"
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

@@ -57,25 +57,6 @@ Json = Dict[str, Any]
 PROC = "/proc"
 SYS = "/sys"
 
-#: Names of Linux -> names of Edgewright; what is not here has the same name in both.
-FEATURE_NAMES = {"fphp": "fp16", "asimdhp": "fp16", "asimddp": "dotprod"}
-FEATURES = frozenset(
-    "neon asimd fp16 dotprod i8mm bf16 sve sve2 sme sse4_1 avx avx2 fma f16c avx512f avx512_vnni "
-    "avx_vnni avx512_fp16 amx_int8".split()
-)
-
-#: "CPU part" of /proc/cpuinfo for implementer 0x41 (Arm); from arch/arm64/include/asm/cputype.h.
-ARM_PARTS = dict(
-    pair.split("=")
-    for pair in """
-    0xc07=Cortex-A7 0xc0f=Cortex-A15 0xd03=Cortex-A53 0xd04=Cortex-A35 0xd05=Cortex-A55
-    0xd07=Cortex-A57 0xd08=Cortex-A72 0xd09=Cortex-A73 0xd0a=Cortex-A75 0xd0b=Cortex-A76
-    0xd0c=Neoverse-N1 0xd0d=Cortex-A77 0xd40=Neoverse-V1 0xd41=Cortex-A78 0xd44=Cortex-X1
-    0xd46=Cortex-A510 0xd47=Cortex-A710 0xd48=Cortex-X2 0xd49=Neoverse-N2 0xd4d=Cortex-A715
-    0xd4e=Cortex-X3 0xd4f=Neoverse-V2 0xd80=Cortex-A520 0xd81=Cortex-A720 0xd82=Cortex-X4
-    """.split()
-)
-
 #: Runtime -> (module that is imported, distributions that may carry it).
 RUNTIMES = {
     "onnxruntime": ("onnxruntime", ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu")),
@@ -129,42 +110,6 @@ def fill(document: Json, readers: Dict[str, Callable[[], Any]]) -> Json:
     return document
 
 
-def cpuinfo() -> List[Dict[str, str]]:
-    """/proc/cpuinfo, one dictionary for each of its paragraphs."""
-    return [
-        dict(
-            (key.strip(), value.strip())
-            for key, _, value in (line.partition(":") for line in paragraph.splitlines())
-        )
-        for paragraph in read_text(PROC + "/cpuinfo").split("\n\n")
-    ]
-
-
-def cpu_features() -> List[str]:
-    """What every core can do, by Edgewright's names."""
-    common = None  # type: Optional[frozenset[str]]
-    for core in cpuinfo():
-        words = core.get("Features") or core.get("flags")
-        if words is not None:
-            names = frozenset(FEATURE_NAMES.get(word, word) for word in words.split()) & FEATURES
-            common = names if common is None else common & names
-    if common is None:
-        raise ValueError("/proc/cpuinfo lists no features")
-    return sorted(common)
-
-
-def cpu_name() -> str:
-    names = []
-    for core in cpuinfo():
-        if core.get("CPU implementer") == "0x41" and "CPU part" in core:
-            names.append(ARM_PARTS.get(core["CPU part"], "Arm part " + core["CPU part"]))
-        elif "processor" in core and "model name" in core:
-            names.append(core["model name"])
-    if not names:
-        raise ValueError("/proc/cpuinfo names no processor")
-    return " + ".join("%dx %s" % (names.count(n), n) for n in sorted(set(names), key=names.index))
-
-
 def device_model() -> str:
     for path in (PROC + "/device-tree/model", SYS + "/firmware/devicetree/base/model"):
         with contextlib.suppress(OSError):
@@ -201,11 +146,10 @@ def is_emulated() -> bool:
     qemu-user hides itself from a process that looks at itself, but not from its child; older ones
     also show the /proc/cpuinfo of the machine underneath.
     """
-    first = cpuinfo()[0]
-    on_arm = architecture() in ("aarch64", "armv7l")
-    if on_arm and "vendor_id" in first:
+    cpuinfo = read_text(PROC + "/cpuinfo")
+    if architecture() in ("aarch64", "armv7l") and re.search("^vendor_id", cpuinfo, re.MULTILINE):
         return True
-    if first.get("model name", "").startswith("QEMU TCG"):
+    if re.search(r"^model name\s*: QEMU TCG", cpuinfo, re.MULTILINE):
         return True
     receiver, sender = os.pipe()
     parent = os.getpid()
@@ -236,7 +180,7 @@ def distribution_version(module: str, distributions: Sequence[str]) -> Optional[
 
 
 def facts() -> Json:
-    """What the device is."""
+    """What the device is; the host reads `cpuinfo` itself."""
     runtimes = {}
     for name, (module, distributions) in RUNTIMES.items():
         version = distribution_version(module, distributions)
@@ -255,9 +199,8 @@ def facts() -> Json:
         {
             "model": device_model,
             "os": os_name,
-            "cpu": cpu_name,
+            "cpuinfo": lambda: read_text(PROC + "/cpuinfo"),
             "cores": os.cpu_count,
-            "features": cpu_features,
             "ram_bytes": lambda: memory_bytes("MemTotal"),
             "emulated": is_emulated,
         },
@@ -678,7 +621,6 @@ class Worker:
         loaded = time.perf_counter()
         gc.collect()
         gc.disable()
-        sys.stderr.flush()
         return {
             "import_ms": 1000 * (imported - began),
             "load_ms": 1000 * (loaded - imported),
@@ -735,6 +677,8 @@ def worker() -> int:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     faulthandler.enable()
+    # A crash is told by its signal; a dump of its memory would fill a small disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, AttributeError):
         # PR_SET_PDEATHSIG = 1: no worker survives its conductor.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
@@ -860,7 +804,6 @@ class Measured:
         line, _, self.buffer = self.buffer.partition(b"\n")
         answer = json.loads(line)  # type: Json
         if "error" in answer:
-            self.process.wait(10)
             raise ModelFailed(dict(self.obituary(), **answer["error"]))
         self.result["missing"].update(answer.pop("missing", {}))
         return answer
@@ -868,7 +811,11 @@ class Measured:
     def obituary(self) -> Json:
         """Why the worker is gone."""
         assert self.process is not None
-        code = self.process.wait(10)
+        try:
+            code = self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
         stderr = last_lines(self.stderr_path)
         name = None
         kind = "crashed"

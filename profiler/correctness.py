@@ -63,7 +63,8 @@ def difference(actual: Array, reference: Array) -> Difference:
     if noise == 0:
         sqnr = float("inf")
     else:
-        sqnr = 10 * float(np.log10(signal / noise)) if signal else float("-inf")
+        # The difference of logarithms: the quotient itself may leave the range of numbers.
+        sqnr = 10 * float(np.log10(signal) - np.log10(noise)) if signal else float("-inf")
     norms = float(np.linalg.norm(x) * np.linalg.norm(y))
     return Difference(
         max_abs_error=float(np.max(np.abs(x - y), initial=0.0)),

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ..errors import (
     AgentFailed,
@@ -30,6 +30,8 @@ from ..errors import (
     UsageError,
 )
 from ..files import sha256_file
+from ..targets.cpuinfo import clusters_from_cpuinfo, features_from_cpuinfo
+from ..targets.profile import Architecture
 from .result import DeviceFacts
 from .runners import Installed
 from .transports.base import Completed, Transport
@@ -116,9 +118,12 @@ class Agent:
             numpy=facts.pop("numpy"),
             runtimes=facts.pop("runtimes"),
         )
-        facts["features"] = tuple(facts["features"] or ())
+        cpu, features = _read_cpuinfo(facts.pop("cpuinfo") or "", facts["architecture"])
         facts["emulated"] = bool(facts["emulated"])
-        return DeviceFacts(address=address, **facts), installed
+        unread = facts["missing"].pop("cpuinfo", "/proc/cpuinfo names no processor")
+        if cpu is None:
+            facts["missing"]["cpu"] = unread
+        return DeviceFacts(address=address, cpu=cpu, features=features, **facts), installed
 
 
 @dataclass(frozen=True)
@@ -280,6 +285,16 @@ def clean_up(agent: Agent, *, keep_blobs: bool) -> None:
         DeviceError: a measurement runs.
     """
     agent.ask("clean", agent.base, *([] if keep_blobs else ["--blobs"]))
+
+
+def _read_cpuinfo(text: str, architecture: str) -> tuple[str | None, tuple[str, ...]]:
+    """The CPU's cores in words, and what all of them can do."""
+    known = next((name for name in get_args(Architecture) if name == architecture), None)
+    if known is None:
+        return None, ()
+    clusters = clusters_from_cpuinfo(text, known, {})
+    words = " + ".join(f"{cluster.count}x {cluster.core}" for cluster in clusters)
+    return words or None, features_from_cpuinfo(text, known)
 
 
 def _part(final: str) -> str:

@@ -138,6 +138,7 @@ def run_table(run: Run) -> RenderableType:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     device = " ".join(part for part in (run.device.model, run.device.cpu) if part)
+    emulated = " (emulated)" if run.device.emulated else ""
     provider = f" ({run.runtime.provider})" if run.runtime.provider else ""
     rows = [
         ("device", f"{run.device.address}: {device or 'unnamed'}"),
@@ -145,9 +146,9 @@ def run_table(run: Run) -> RenderableType:
             "runtime",
             f"{run.runtime.name} {run.runtime.version}{provider}, {run.runtime.threads} thread(s)",
         ),
-        ("p50", f"{latency.p50:.3f} ms{_interval_text(latency.p50_interval)}"),
-        ("p90", f"{latency.p90:.3f} ms{_interval_text(latency.p90_interval)}"),
-        ("p99", f"{latency.p99:.3f} ms"),
+        (f"p50{emulated}", f"{latency.p50:.3f} ms{_interval_text(latency.p50_interval)}"),
+        (f"p90{emulated}", f"{latency.p90:.3f} ms{_interval_text(latency.p90_interval)}"),
+        (f"p99{emulated}", f"{latency.p99:.3f} ms"),
         ("samples", f"{len(run.samples_ms)} in {len(run.rounds)} rounds ({run.mode} mode)"),
         ("load", f"{run.load_ms:.1f} ms, first inference {run.first_inference_ms:.1f} ms"),
         (

@@ -32,7 +32,6 @@ def inspect_onnx(path: Path) -> ModelFacts:
     except UsageError:
         raise
     except (ValueError, RuntimeError, TypeError, IndexError, KeyError, OverflowError) as error:
-        # onnx raises RuntimeErrors of its own (InferenceError, ConvertError) and ValueErrors.
         reason = str(error).strip().splitlines()
         raise UsageError(
             f"{path} is a damaged ONNX model ({reason[0] if reason else type(error).__name__})",

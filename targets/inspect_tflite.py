@@ -39,6 +39,10 @@ _DAMAGE = (
 _QUANTIZED = frozenset({"int8", "uint8", "int4", "uint4", "int2", "int16"})
 
 
+#: Operators that run another subgraph.
+_RUNS_A_GRAPH = frozenset({"IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
+
+
 def inspect_tflite(path: Path) -> ModelFacts:
     """The facts of a TFLite file.
 
@@ -71,7 +75,7 @@ def _facts(path: Path, file: TfliteFile) -> ModelFacts:
         outputs=_specs(main, main.outputs, outputs),
         operators=tally_operators(nodes),
         weight_bytes=constant_bytes(nodes),
-        peak_activation_bytes=graphs[0].peak(),
+        peak_activation_bytes=_peak(graphs),
         min_runtime_version=file.min_runtime_version,
         quantized=tally_quantized(nodes),
         subgraphs=len(file.subgraphs) - 1,
@@ -120,6 +124,12 @@ def _batch_of_one_is_sound(main: TfliteSubgraph) -> bool:
             if elements(before) != elements(after):
                 return False
     return all(None not in tensor.shape[1:] for tensor in main.tensors)
+
+
+def _peak(graphs: list[_Graph]) -> int | None:
+    """Of the main graph, plus the neediest other graph where it runs one."""
+    others = [graph.peak(0) for graph in graphs[1:]]
+    return graphs[0].peak(None if None in others else max((p or 0 for p in others), default=0))
 
 
 class _Graph:
@@ -195,7 +205,8 @@ class _Graph:
             return None
         return self.subgraph.tensors[producer.inputs[0]]
 
-    def peak(self) -> int | None:
+    def peak(self, inner_bytes: int | None) -> int | None:
+        """Most bytes alive at once; `inner_bytes` are what a graph that a node runs needs."""
         tensors = self.subgraph.tensors
         sizes: dict[Hashable, int | None] = {
             index: tensor_bytes(tensor.dtype, self.shape(index))
@@ -203,7 +214,11 @@ class _Graph:
             if index not in self.constants
         }
         steps = [
-            Step(reads=node.inputs, writes=[i for i in node.outputs if i in sizes])
+            Step(
+                reads=node.inputs,
+                writes=[i for i in node.outputs if i in sizes],
+                inner_bytes=inner_bytes if node.operator in _RUNS_A_GRAPH else 0,
+            )
             for node in self.subgraph.nodes
         ]
         return peak_bytes(steps, sizes, self.subgraph.inputs, self.subgraph.outputs)

@@ -52,6 +52,9 @@ def infer_shapes(bare: Any) -> Any:
 
     Contrib operators become standard ones of the same shape, as ONNX knows nothing of them; names
     of tensors stay.
+
+    Raises:
+        ValueError: the graph contradicts itself.
     """
     from onnx import ModelProto, shape_inference
 
@@ -61,7 +64,10 @@ def infer_shapes(bare: Any) -> Any:
     for node in list(model.graph.node):
         if node.domain == "com.microsoft" and node.op_type in _STANDARD:
             _STANDARD[node.op_type](model.graph, node)
-    return shape_inference.infer_shapes(model, data_prop=True)
+    try:
+        return shape_inference.infer_shapes(model, data_prop=True)
+    except shape_inference.InferenceError as error:
+        raise ValueError(str(error)) from error
 
 
 def _set_batch_to_one(graph: Any) -> None:
@@ -142,6 +148,16 @@ def _element_type(graph: Any, name: str) -> int:
     return int(TensorProto.FLOAT)
 
 
+def _global_pool(graph: Any, node: Any) -> None:
+    if not any(a.name == "channels_last" and a.i for a in node.attribute):
+        _rewrite(node, "GlobalAveragePool", [node.input[0]], ())
+
+
+def _concat(graph: Any, node: Any) -> None:
+    """Inputs are the output's scale and zero point, then tensor, scale, zero point of each."""
+    _rewrite(node, "Concat", list(node.input[2::3]), ("axis",))
+
+
 _LIKE_FIRST_INPUT = _standard("Identity", (0,), ())
 
 #: What stands in for each contrib operator of ONNX Runtime (docs/ContribOperators.md).
@@ -158,6 +174,8 @@ _STANDARD: dict[str, Callable[[Any, Any], None]] = {
     "QLinearAveragePool": _standard(
         "AveragePool", (0,), ("kernel_shape", "pads", "strides", "auto_pad", "ceil_mode")
     ),
+    "QLinearGlobalAveragePool": _global_pool,
+    "QLinearConcat": _concat,
     "QLinearSigmoid": _LIKE_FIRST_INPUT,
     "QLinearLeakyRelu": _LIKE_FIRST_INPUT,
     "QLinearSoftmax": _LIKE_FIRST_INPUT,

@@ -109,7 +109,8 @@ def peak_bytes(
     """Most bytes alive at once; None where the size of a tensor is unknown.
 
     A tensor lives from the step that writes it (inputs: from the start) to the last step that
-    reads it (outputs: to the end). Reads of tensors without a size entry (constants) cost nothing.
+    reads it (outputs, and inputs that nobody reads: to the end). Tensors without an entry in
+    `sizes` are constants and cost nothing.
     """
     last = {name: index for index, step in enumerate(steps) for name in (*step.writes, *step.reads)}
     last.update({name: len(steps) for name in outputs})

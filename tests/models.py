@@ -109,6 +109,21 @@ def elementwise_net(path: Path, operator: str, constant: float | None = None) ->
     return save_onnx(path, [node], {"x": [1, 10]}, {"y": [1, 10]}, c=value)
 
 
+def gather_past_the_end(path: Path) -> Path:
+    """x 1x10 -> y 1x1: loads, and fails when it runs, as with ids outside of a vocabulary."""
+    return save_onnx(
+        path,
+        [
+            helper.make_node("ArgMax", ["x"], ["i"], axis=1, keepdims=0),
+            helper.make_node("Add", ["i", "far"], ["j"]),
+            helper.make_node("Gather", ["x", "j"], ["y"], axis=1),
+        ],
+        {"x": [1, 10]},
+        {"y": [1, 1]},
+        far=np.array([1000]),
+    )
+
+
 def artifact(path: Path) -> Artifact:
     """A float model file as an artifact."""
     facts = inspect_model(path)

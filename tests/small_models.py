@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from edgewright.exporters.runtime import load_model
 from edgewright.profiler.job import MeasuredModel, OutputPort, Sampling
 from edgewright.profiler.result import Correctness, DeviceFacts, Run, RuntimeFacts, Validity
-from onnx import TensorProto, helper, numpy_helper
 
 GOLDEN = Path(__file__).parent / "golden"
 #: Enough to see that it works.

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from devices import sshd
 from devices.arm64 import HOME, MODEL, THERMAL_ZONE, THROTTLED, Arm64Factory
-from devices.base import CommandResult, SshDevice
+from devices.base import CommandResult, DeviceUnavailable, SshDevice
 from devices.inprocess import InProcessDevice, start_inprocess
 from devices.processes import all_processes, descendants, wait_until
 from devices.sshd import SshdDevice, start_sshd
@@ -146,6 +147,18 @@ def test_the_in_process_device_takes_a_password(inprocess_device: InProcessDevic
             allow_agent=False,
         )
         assert client.get_transport() is not None
+
+
+def test_without_openssh_the_in_process_server_steps_in(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_sshd() -> Path:
+        raise DeviceUnavailable("no sshd here")
+
+    monkeypatch.setattr(sshd, "find_sshd", no_sshd)
+    device = request.getfixturevalue("sshd_device")
+    assert isinstance(device, InProcessDevice)
+    assert device.execute("exit 5").exit_code == 5
 
 
 @pytest.mark.device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -82,9 +83,10 @@ def _load(source: Source, keras: ModuleType) -> Any:
                 hint="write a layer class or use keras.ops in place of the Lambda layer, or export "
                 "with model.export(DIRECTORY) and pass the directory",
             ) from error
-        if "Could not locate" in text:
+        custom = re.search(r"Could not (?:locate|deserialize) \w+ '([^']+)'", text)
+        if custom:
             raise UsageError(
-                f"{path} uses Python code that is not in it: {first_line(error).split('. ')[0]}",
+                f"{path} uses {custom[1]}, Python code that is not in the file",
                 hint="export with model.export(DIRECTORY), and pass the directory",
             ) from error
         raise UsageError(f"{path} can't be loaded by Keras: {first_line(error)}") from error

@@ -88,7 +88,7 @@ def quantize(
         samples, words = compare_on
         reference = LoadedArtifact(artifact)
         compared = differences(
-            lambda sample: reference.run(sample.inputs), LoadedArtifact(draft), samples
+            lambda sample: reference.run(sample.inputs), _loaded(draft, recipe), samples
         )
     return replace(draft, path=destination, differences=compared, compared_on=words)
 
@@ -106,6 +106,17 @@ def _described(artifact: Artifact, recipe: Recipe, path: Path) -> Artifact:
         made_from=artifact.sha256,
         recipe=recipe,
     )
+
+
+def _loaded(draft: Artifact, recipe: Recipe) -> LoadedArtifact:
+    try:
+        return LoadedArtifact(draft)
+    except UsageError as error:
+        raise ConversionError(
+            f"{recipe.name} makes a model that its runtime refuses: "
+            f"{first_line(error.__cause__ or error)}",
+            hint="choose another --precision",
+        ) from error
 
 
 def _refuse_unchanged(artifact: Artifact, recipe: Recipe, path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import UsageError
+from ..runtime import first_line
 from .recipe import Calibration
 
 Range = tuple[float, float]
@@ -40,9 +41,9 @@ class Histogram:
         if self.limit == 0.0:  # nothing but zeros so far
             self.counts[_BINS // 2] += flat.size
             return
-        indices = ((flat.astype(np.float64) + self.limit) * (_BINS / (2 * self.limit))).astype(
-            np.int64
-        )
+        # The factor is a power of two: no value is rounded into its neighbour's bin.
+        indices = np.floor(flat.astype(np.float64) * (_BINS / (2 * self.limit))).astype(np.int64)
+        indices += _BINS // 2
         np.clip(indices, 0, _BINS - 1, out=indices)
         self.counts += np.bincount(indices, minlength=_BINS)
 
@@ -91,12 +92,20 @@ def collect(
     """Runs the float model over the samples and counts what its activations hold.
 
     Raises:
-        UsageError: an activation holds NaN or Inf; the message names the tensor and the sample.
+        UsageError: the model fails on a sample, or an activation holds NaN or Inf; the message
+            names the tensor and the sample.
     """
     histograms: dict[str, Histogram] = {}
     count = 0
     for index, sample in enumerate(samples):
-        for name, values in tap(sample).items():
+        try:
+            seen = tap(sample)
+        except Exception as error:
+            raise UsageError(
+                f"the float model fails on calibration sample {index}: {first_line(error)}",
+                hint="the data are not what the model takes (an index out of range, for example)",
+            ) from error
+        for name, values in seen.items():
             if values.size == 0:
                 continue
             if not np.isfinite(values).all():

@@ -13,22 +13,22 @@ from .commands import checked_text
 
 PIECE_BYTES = 128 * 1024
 
-# What systems and shells say in the C locale -> what we say.
+# What systems and shells say in the C locale, in small letters -> what we say.
 _FULL = {
-    "No space left on device": "no space left",
-    "Disk quota exceeded": "disk quota exceeded",
+    "no space left on device": "no space left",
+    "disk quota exceeded": "disk quota exceeded",
 }
 _REASONS = {
-    "Permission denied": "permission denied",
-    "Operation not permitted": "operation not permitted",
-    "Read-only file system": "the file system is read-only",
-    "No such file": "no such file or directory",
-    "Directory nonexistent": "no such directory",
+    "permission denied": "permission denied",
+    "operation not permitted": "operation not permitted",
+    "read-only file system": "the file system is read-only",
+    "no such file": "no such file or directory",
+    "directory nonexistent": "no such directory",
     "nonexistent directory": "no such directory",
-    "Is a directory": "it is a directory",
-    "Not a directory": "a part of the path is not a directory",
-    "File name too long": "the name is too long",
-    "Input/output error": "input/output error (a failing disk or card?)",
+    "is a directory": "it is a directory",
+    "not a directory": "a part of the path is not a directory",
+    "file name too long": "the name is too long",
+    "input/output error": "input/output error (a failing disk or card?)",
 }
 
 
@@ -91,11 +91,12 @@ def file_error(address: str, doing: str, path: str, said: str | OSError) -> Devi
         said: what the device's programs printed, or the system's error.
     """
     text = os.strerror(said.errno or 0) if isinstance(said, OSError) else said.strip()
+    plain = text.lower()
     for words, reason in _FULL.items():
-        if words in text:
+        if words in plain:
             return NoSpaceOnDevice(
                 f"{address}: can't {doing} {path}: {reason}",
                 hint="free some space on the device, or use a directory on another disk",
             )
-    reason = next((ours for words, ours in _REASONS.items() if words in text), text)
+    reason = next((ours for words, ours in _REASONS.items() if words in plain), text)
     return DeviceError(f"{address}: can't {doing} {path}: {reason or 'no reason given'}")

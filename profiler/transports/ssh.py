@@ -160,7 +160,8 @@ class SshTransport:
                 channel.exec_command(line)
             yield channel
         finally:
-            channel.close()
+            with contextlib.suppress(*library_errors()):  # the connection may be gone
+                channel.close()
 
     @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -170,8 +171,10 @@ class SshTransport:
         except EdgewrightError:
             raise
         except Exception as error:
-            # A dead connection hands over whatever its reader stumbled over, a ValueError, say.
-            if self._connection is None or not self._connection.is_alive:
+            # A dying connection fails to send before its reader finds out.
+            dying = isinstance(error, EOFError | OSError) and not isinstance(error, TimeoutError)
+            # A dead one hands over whatever its reader stumbled over, a ValueError, say.
+            if self._connection is None or self._connection.ends_within(1.0 if dying else 0.0):
                 raise self._lost() from error
             if not isinstance(error, library_errors()):
                 raise

@@ -71,13 +71,8 @@ class _Finder:
     """Looks hosts up in one configuration."""
 
     def __init__(self, path: Path, text: str) -> None:
-        import paramiko
-
         self._path = path
-        try:
-            self._config = paramiko.SSHConfig.from_text(text)
-        except (paramiko.SSHException, ValueError) as error:
-            raise UsageError(f"SSH configuration {path}: {error}") from error
+        self._text = text
 
     def find(self, address: SshAddress, jumps_left: int, jump: str | None = None) -> Destination:
         """Completes one address; `jump` overrides the configuration's ProxyJump."""
@@ -85,8 +80,8 @@ class _Finder:
             raise UsageError(f"SSH configuration {self._path}: ProxyJump goes round in a circle")
         options = self._lookup(address)
         host = options.get("hostname", address.host)
-        port = address.port or self._number(options, "port", DEFAULT_PORT)
-        user = address.user or options.get("user") or getpass.getuser()
+        port = self._number(options, "port", DEFAULT_PORT)
+        user = options.get("user") or getpass.getuser()
         proxy_command = options.get("proxycommand")
         if jump is None and proxy_command is None:
             jump = options.get("proxyjump")
@@ -109,11 +104,18 @@ class _Finder:
     def _lookup(self, address: SshAddress) -> Mapping[str, Any]:
         import paramiko
 
+        # The first value counts, also for "%p" and "%r" in the values of other options.
+        given = {"User": address.user, "Port": address.port}
+        first = [f"{key} {value}" for key, value in given.items() if value is not None]
         try:
-            options: Mapping[str, Any] = self._config.lookup(address.host)
-        except (paramiko.SSHException, ImportError, KeyError, ValueError, OSError) as error:
+            config = paramiko.SSHConfig.from_text("\n".join([*first, self._text]))
+        except (paramiko.SSHException, ValueError) as error:
+            raise UsageError(f"SSH configuration {self._path}: {error}") from error
+        try:
+            options: Mapping[str, Any] = config.lookup(address.host)
+        except Exception as error:  # "Match exec" runs a command, which may fail in any way
             raise UsageError(
-                f"SSH configuration {self._path}: can't look up {address.host}: {error}"
+                f"SSH configuration {self._path}: can't look up {address.host}: {error!s:.300}"
             ) from error
         return options
 

@@ -95,7 +95,7 @@ class Connection:
         fast = [cipher for cipher in _FAST_CIPHERS if cipher in security.ciphers]
         security.ciphers = [*fast, *(c for c in security.ciphers if c not in fast)]
         transport.banner_timeout = destination.connect_timeout_s
-        transport.handshake_timeout = HANDSHAKE_TIMEOUT_S
+        transport.handshake_timeout = transport.auth_timeout = HANDSHAKE_TIMEOUT_S
         with self._mapped():
             transport.start_client(timeout=destination.connect_timeout_s + HANDSHAKE_TIMEOUT_S)
             offered = transport.get_remote_server_key()
@@ -170,7 +170,8 @@ class _Link:
         return bool(self._stream._closed)
 
     def close(self) -> None:
-        self._stream.close()
+        with contextlib.suppress(*library_errors()):  # a tunnel says goodbye, or tries to
+            self._stream.close()
         if self._proxy is not None:
             self._proxy.kill()
             self._proxy.wait()

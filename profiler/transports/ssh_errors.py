@@ -87,6 +87,8 @@ def _ssh_error(text: str, where: str) -> DeviceError:
             f"{where}: something listens there but does not speak SSH (no SSH banner came)",
             hint="is this the port of the SSH server?",
         )
+    if "Channel closed" in text:
+        return Unreachable(f"{where}: it refused to run a command, or is shutting down")
     if "imeout" in text or "timed out" in text:
         return Unreachable(f"{where}: it stopped answering ({text})")
     return Unreachable(f"{where}: the SSH connection failed ({text or 'no reason given'})")

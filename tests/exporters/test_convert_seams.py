@@ -41,7 +41,7 @@ def test_what_is_not_possible_says_what_is(
     kind: SourceKind, model_format: str, possible: tuple[str, ...], tmp_path: Path
 ) -> None:
     source = Source("model", kind, tmp_path / "model")
-    with pytest.raises(UsageError, match="-> .* is not possible yet") as raised:
+    with pytest.raises(UsageError, match=r"-> .* is not possible yet") as raised:
         convert_source(source, model_format, Conversion(tmp_path / "out"))  # type: ignore[arg-type]
     assert possible
     assert raised.value.hint is not None

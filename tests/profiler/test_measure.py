@@ -16,6 +16,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from devices.inprocess import InProcessDevice
+from small_models import (
+    GOLDEN,
+    LONG,
+    SECONDS,
+    SHORT,
+    greedy,
+    matmul,
+    measured,
+    out_of_range,
+)
+
 from edgewright.errors import (
     AgentFailed,
     DeviceError,
@@ -34,16 +45,6 @@ from edgewright.profiler.stats import ratio_to
 from edgewright.profiler.transports.base import Completed
 from edgewright.profiler.transports.base import Progress as ByteProgress
 from edgewright.profiler.transports.local import LocalTransport
-from small_models import (
-    GOLDEN,
-    LONG,
-    SECONDS,
-    SHORT,
-    greedy,
-    matmul,
-    measured,
-    out_of_range,
-)
 
 
 @pytest.fixture
@@ -110,6 +111,7 @@ def test_float_and_quantized_in_turn(base: Path, tmp_path: Path) -> None:
         assert run.runtime.threads == 2
         assert run.runtime.version not in ("", "unknown")
         assert run.device.address == "local" and run.device.hostname
+        assert run.device.cpu and run.device.features
         assert {moment.taken for moment in run.conditions} == {"before", "during", "after"}
         assert Run.from_json(run.to_json()) == run
     assert isinstance(runs[1], Run) and isinstance(runs[2], Run)
@@ -122,6 +124,15 @@ def test_float_and_quantized_in_turn(base: Path, tmp_path: Path) -> None:
     assert list((base / "runs").iterdir()) == [], "nothing of the measurement stays"
 
 
+def test_both_queries_and_time_where_both_are_wanted(base: Path, tmp_path: Path) -> None:
+    both = replace(SHORT, queries=30, seconds=0.3, both=True, max_queries=10**6)
+    run = only_run(
+        measure(LocalTransport(), [measured(matmul(tmp_path / "m.onnx"))], settings(base, both))
+    )
+    assert len(run.samples_ms) >= 30 and sum(run.samples_ms) >= 300
+    assert not any("too few" in reason for reason in run.validity.reasons)
+
+
 def test_an_integer_only_model_is_judged_by_its_own_answers(base: Path) -> None:
     model = measured(GOLDEN / "tiny_int8.tflite")
     run = only_run(measure(LocalTransport(), [model], settings(base)))
@@ -131,25 +142,21 @@ def test_an_integer_only_model_is_judged_by_its_own_answers(base: Path) -> None:
     assert run.correctness.status == "failed"
 
 
-def test_a_second_run_sends_nothing_again(base: Path, tmp_path: Path) -> None:
+def test_a_second_run_sends_only_what_is_damaged(base: Path, tmp_path: Path) -> None:
     model = measured(matmul(tmp_path / "m.onnx"))
     first, second = Watched(), Watched()
     one = only_run(measure(first, [model], settings(base)))
     assert first.pushed_blobs == 3, "agent, model, inputs"
-    two = only_run(measure(second, [model], settings(base)))
-    assert second.pushed_blobs == 0
-    assert one.samples_ms != two.samples_ms, "it was measured anew"
-
-
-def test_a_damaged_file_on_the_device_is_sent_again(base: Path, tmp_path: Path) -> None:
-    model = measured(matmul(tmp_path / "m.onnx"))
-    measure(LocalTransport(), [model], settings(base))
     blob = base / "blobs" / f"{model.sha256}.onnx"
     blob.write_bytes(blob.read_bytes()[:-1] + b"?")
-    again = Watched()
-    assert only_run(measure(again, [model], settings(base))).correctness.status == "passed"
-    assert again.pushed_blobs == 1
+    again = replace(model, inputs=[[np.array(array) for array in s] for s in model.inputs])
+    two = only_run(measure(second, [again], settings(base)))
+    assert second.pushed_blobs == 1
     assert blob.read_bytes() == model.path.read_bytes()
+    assert two.correctness.status == "passed"
+    assert one.samples_ms != two.samples_ms, "it was measured anew"
+    assert one.measurement.partition("-")[0] == two.measurement.partition("-")[0]
+    assert one.measurement != two.measurement
 
 
 def test_a_lost_connection_is_picked_up(base: Path, tmp_path: Path) -> None:
@@ -261,7 +268,7 @@ def test_ctrl_c_leaves_neither_process_nor_file(base: Path, tmp_path: Path) -> N
 
 def test_ctrl_c_keeps_what_others_sent(base: Path, tmp_path: Path) -> None:
     model = measured(matmul(tmp_path / "m.onnx"))
-    measure(LocalTransport(), [model], settings(base))
+    deploy(install_agent(LocalTransport(), base=str(base)), [Blob.of(model.path)])
     blobs = set((base / "blobs").iterdir())
     transport = Watched()
 
@@ -418,15 +425,6 @@ def test_cleaning_up(base: Path, tmp_path: Path) -> None:
     shutil.rmtree(base)
 
 
-def test_inputs_are_hashed_alike_every_time(base: Path, tmp_path: Path) -> None:
-    model = measured(matmul(tmp_path / "m.onnx"))
-    first = only_run(measure(LocalTransport(), [model], settings(base)))
-    again = replace(model, inputs=[[np.array(array) for array in s] for s in model.inputs])
-    second = only_run(measure(LocalTransport(), [again], settings(base)))
-    assert first.measurement.partition("-")[0] == second.measurement.partition("-")[0]
-    assert first.measurement != second.measurement
-
-
 @pytest.mark.device
 def test_over_ssh(
     inprocess_device: InProcessDevice, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -457,3 +455,22 @@ def test_over_ssh(
     assert run.correctness.status == "passed"
     assert run.device.address == transport.address
     assert list((base / "runs").iterdir()) == []
+
+
+@pytest.mark.device
+def test_an_emulated_board_is_recognised() -> None:
+    from devices.arm64 import start_arm64
+
+    from edgewright.profiler.transports.ssh import SshTransport
+
+    with start_arm64("modern") as board, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEWRIGHT_SSH_CONFIG", str(board.ssh_config_path))
+        transport = SshTransport(board.url)
+        device, installed = install_agent(transport).read_facts()
+        transport.close()
+    assert device.emulated
+    assert (device.model, device.cpu) == ("Raspberry Pi 4 Model B Rev 1.5", "4x Cortex-A72")
+    assert device.architecture == installed.architecture == "aarch64"
+    assert "asimd" in device.features and "dotprod" not in device.features
+    assert device.missing == {}
+    assert {"onnxruntime", "ai_edge_litert"} <= set(installed.runtimes)

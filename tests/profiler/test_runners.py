@@ -7,11 +7,12 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from small_models import GOLDEN, measured
+
 from edgewright.errors import RuntimeMissing, UsageError
 from edgewright.profiler import agent
 from edgewright.profiler.runners import RUNNERS, Installed, choose_runner
 from edgewright.targets.profile import READERS, RuntimeName
-from small_models import GOLDEN, measured
 
 BOARD = Installed(
     address="ssh://pi",

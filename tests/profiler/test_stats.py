@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import fake_run
+
 from edgewright.profiler.result import Run
 from edgewright.profiler.stats import (
     compare_runs,
@@ -12,9 +16,6 @@ from edgewright.profiler.stats import (
     round_medians,
     summarize,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from small_models import fake_run
 
 # The first call imports SciPy, which takes its time.
 settings.register_profile("unhurried", deadline=None)

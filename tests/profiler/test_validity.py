@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgewright.profiler.job import SAMPLING
 from edgewright.profiler.result import Conditions, Validity
 from edgewright.profiler.validity import judge

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from edgewright.targets.cpuinfo import clusters_from_cpuinfo, features_from_cpuinfo
 from edgewright.targets.load import load_target
 from edgewright.targets.profile import Architecture

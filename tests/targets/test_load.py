@@ -4,6 +4,7 @@ import platform
 from pathlib import Path
 
 import pytest
+
 from edgewright.errors import UsageError
 from edgewright.targets.load import list_targets, load_target
 from edgewright.targets.probe import probe_host

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from pydantic import Field, model_validator
+
 from edgewright.errors import UsageError
 from edgewright.targets.profile import Model, TargetProfile
 from edgewright.targets.toml_file import read_toml
-from pydantic import Field, model_validator
 
 BOARD = (Path(__file__).parents[2] / "device_configs" / "raspberry-pi-5.toml").read_text()
 

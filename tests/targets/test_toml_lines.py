@@ -3,9 +3,10 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from edgewright.targets.toml_lines import KeyPath, key_lines, line_of
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgewright.targets.toml_lines import KeyPath, key_lines, line_of
 
 #: Values that try to look like something else, several of more than one line.
 VALUES = (
