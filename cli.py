@@ -222,6 +222,14 @@ def profile(
         RuntimeName | None, typer.Option(help="By default what the device has for the format.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="The float model whose answers the device's are compared with."),
+    ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(help="Inputs to run on: an .npz or FILE.py:FUNCTION; by default random."),
+    ] = None,
     mode: Annotated[
         Mode, typer.Option(help="quick: 128 queries or 10 s; release: 1024 and 60 s.")
     ] = "quick",
@@ -240,7 +248,9 @@ def profile(
         ensure_directory(output.parent)
     settings = MeasureSettings(mode=mode, threads=threads, runtime=runtime)
     with _progress() as listener:
-        run = run_profile(model, device, settings, listener.on_device)
+        run = run_profile(
+            model, device, settings, listener.on_device, reference=reference, inputs=inputs
+        )
     if output is not None:
         write_json(output, run.to_json())
 
@@ -333,13 +343,17 @@ def ship(
         name = f"{number:02d}-{run.model_name.replace('/', '-')}.json"
         files[id(run)] = output / "runs" / name
         write_json(files[id(run)], run.to_json())
-    document = ship_document(shipment.judged, shipment.verdict, shipment.export, files)
+    document = ship_document(
+        shipment.judged, shipment.verdict, shipment.export, shipment.notes, files
+    )
     write_json(output / "result.json", document)
 
     def table() -> Any:
         from .profiler.tables import ship_table
 
-        return ship_table(shipment.judged, shipment.verdict, shipment.export)
+        return ship_table(
+            shipment.judged, shipment.verdict, shipment.export.skipped, shipment.notes
+        )
 
     _show(document, table, as_json)
     if not as_json:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .exporters.artifact import Artifact
-from .exporters.data import Sample, seeded_samples
+from .errors import UsageError
+from .exporters.artifact import Array, Artifact
+from .exporters.data import Sample, open_dataset, seeded_samples
 from .exporters.export import Candidate, Export, ExportRequest, export
 from .exporters.float_model import describe_file
 from .exporters.runtime import LoadedArtifact
@@ -36,6 +37,7 @@ class Shipment:
     export: Export
     judged: tuple[Judged, ...]
     verdict: Verdict
+    notes: tuple[str, ...]
 
     @property
     def runs(self) -> list[Run]:
@@ -96,18 +98,36 @@ def ship(
     judged = tuple(
         judge(c, runs[c.name], runs[_float_name(c, made)], limits) for c in made.candidates
     )
-    return Shipment(project, made, judged, decide(judged))
+    return Shipment(project, made, judged, decide(judged), _notes(project, made, judged))
 
 
-def profile(path: Path, device: str, settings: MeasureSettings, on_progress: OnProgress) -> Run:
-    """Measures one model file on one device, against its own answers on this machine.
+def profile(
+    path: Path,
+    device: str,
+    settings: MeasureSettings,
+    on_progress: OnProgress,
+    *,
+    reference: Path | None = None,
+    inputs: str | None = None,
+) -> Run:
+    """Measures one model file on one device.
+
+    Args:
+        reference: the float model whose answers the device's are compared with; without it they
+            are compared with this very model's on this machine.
+        inputs: data to run on (`exporters/data.py`); seeded random inputs by default.
 
     Raises:
-        UsageError: the file is not a model.
+        UsageError: a file is not a model, or the data or the reference do not fit it.
         DeviceError: the device, or the model's run on it, failed.
     """
     artifact = describe_file(path)
-    model = _with_answers(artifact, seeded_samples(artifact.inputs, REFERENCE_SAMPLES))
+    samples = seeded_samples(artifact.inputs, REFERENCE_SAMPLES)
+    if inputs is not None:
+        samples = open_dataset(inputs, artifact.inputs).first(REFERENCE_SAMPLES)
+    model = _with_answers(artifact, samples)
+    if reference is not None:
+        model = replace(model, float_outputs=_float_answers(reference, artifact, samples))
     transport = open_transport(device)
     try:
         named = replace(model, name=path.name)
@@ -117,6 +137,25 @@ def profile(path: Path, device: str, settings: MeasureSettings, on_progress: OnP
     if isinstance(result, FailedRun):
         raise result.to_error()
     return result
+
+
+def _notes(project: Project, made: Export, judged: Sequence[Judged]) -> tuple[str, ...]:
+    """What the export noted, and devices that are not what their targets say."""
+    found = list(made.notes)
+    devices = {a: r.device for j in judged for a, r in j.runs.items() if isinstance(r, Run)}
+    for target in map(load_target, project.targets):
+        for address, facts in devices.items():
+            if facts.architecture not in (None, target.cpu.architecture):
+                found.append(
+                    f"{address} is {facts.architecture}, but target {target.name} is "
+                    f"{target.cpu.architecture}: the recipes were chosen for another CPU; set "
+                    "targets in the project file"
+                )
+            elif facts.features and (lacking := target.cpu.features - set(facts.features)):
+                found.append(
+                    f"{address} lacks {', '.join(sorted(lacking))}, which target {target.name} has"
+                )
+    return tuple(found)
 
 
 def _request(project: Project, base: Path, directory: Path) -> ExportRequest:
@@ -129,6 +168,21 @@ def _request(project: Project, base: Path, directory: Path) -> ExportRequest:
         layout=project.layout,
         data=project.data_options(base),
     )
+
+
+def _float_answers(path: Path, artifact: Artifact, samples: Sequence[Sample]) -> list[list[Array]]:
+    reference = describe_file(path)
+    for own, other in ((artifact.inputs, reference.inputs), (artifact.outputs, reference.outputs)):
+        if [(p.source_name, p.source_shape) for p in own] != [
+            (p.source_name, p.source_shape) for p in other
+        ]:
+            raise UsageError(
+                f"{path} is not the float model of {artifact.path}: it has "
+                f"{', '.join(p.spec.describe() for p in other)}, not "
+                f"{', '.join(p.spec.describe() for p in own)}"
+            )
+    loaded = LoadedArtifact(reference)
+    return [loaded.run(sample.inputs) for sample in samples]
 
 
 def _measured_model(artifact: Artifact, made: Export) -> MeasuredModel:

@@ -113,6 +113,7 @@ class _Benchmark:
             judged = self._judged(prepared, artifacts, saturating=saturates(host))
             inexact = [a for a in artifacts if computed_inexactly(host, a)]
             exactly = self._judged(prepared, inexact, saturating=False) if inexact else {}
+            exactly.pop(prepared.float_artifact.name, None)
             timings = self._timed(prepared, artifacts)
             facts = inspect_model(prepared.float_artifact.path)
         planned = plan(host, facts, has_calibration=True)

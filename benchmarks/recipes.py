@@ -43,11 +43,11 @@ def recipes(host: TargetProfile, facts: ModelFacts) -> list[Recipe]:
     found = [
         *planned,
         recipe_for("int8", _with_vnni(host), facts),
-        recipe_for("int8-dynamic", _with_vnni(host), facts),
         recipe_for("int8", load_target("raspberry-pi-5"), facts),
         static.model_copy(update={"name": f"{static.name}-minmax", "calibration": _MIN_MAX}),
     ]
     if not is_convolutional(facts):
+        found.append(recipe_for("int8-dynamic", _with_vnni(host), facts))
         everything = (static.rules[0].model_copy(update={"operator": "*"}),)
         name = static.name.replace("-linear", "-whole")
         found.append(static.model_copy(update={"name": name, "rules": everything}))
@@ -60,12 +60,13 @@ def recipes(host: TargetProfile, facts: ModelFacts) -> list[Recipe]:
 
 
 def computed_inexactly(host: TargetProfile, artifact: Artifact) -> bool:
-    """Whether this machine's kernels may saturate on an artifact and other machines' don't."""
-    return (
-        saturates(host)
-        and artifact.format == "onnx"
-        and artifact.recipe is not None
-        and artifact.recipe.needs_calibration
+    """Whether this machine's fast kernels may saturate where other machines' don't."""
+    if artifact.recipe is None or artifact.format != "onnx" or not saturates(host):
+        return False
+    schemes = [rule.scheme for rule in artifact.recipe.rules if rule.scheme is not None]
+    return any(
+        scheme.weights == "int8" and not scheme.reduce_range and scheme.activations != "float32"
+        for scheme in schemes
     )
 
 

@@ -48,7 +48,8 @@ class Port:
         quantization = self.spec.quantization
         if quantization is not None and np.issubdtype(array.dtype, np.floating):
             limits = np.iinfo(self.spec.dtype)
-            scaled = np.rint(array / quantization.scale) + quantization.zero_point
+            reals = array.astype(np.float64)
+            scaled = np.rint(reals / quantization.scale) + quantization.zero_point
             array = np.clip(scaled, limits.min, limits.max)
         return array.astype(self.spec.dtype, copy=False)
 

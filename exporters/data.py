@@ -174,7 +174,7 @@ class _NpzSamples:
             yield Sample(inputs, None if self._labels is None else self._labels[index])
 
     def _one(self, array: Array, index: int, port: Port) -> Array:
-        one = array[index]
+        one: Array = np.asarray(array[index])
         if one.ndim == len(port.source_shape) - 1:
             one = one[None]
         takes_reals = np.issubdtype(np.dtype(port.spec.dtype), np.floating)

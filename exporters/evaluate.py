@@ -141,15 +141,14 @@ def differences(
                     f"the model gives NaN or Inf in output {names[at]} (input {index})",
                     hint="mend the model, or give --calibration data that it can work on",
                 )
-            x64, error = x.astype(np.float64), x.astype(np.float64) - y.astype(np.float64)
-            worst[at] = max(worst[at], float(np.abs(error).max(initial=0.0)))
-            powers[at] = (
-                powers[at][0] + float((x64**2).sum()),
-                powers[at][1] + float((error**2).sum()),
-            )
+            wide = x.astype(np.float64)
+            off = wide - y.astype(np.float64)
+            worst[at] = max(worst[at], float(np.abs(off).max(initial=0.0)))
+            signal, noise = powers[at]
+            powers[at] = signal + float((wide**2).sum()), noise + float((off**2).sum())
     return tuple(
-        OutputDifference(name, error, _decibel(*power))
-        for name, error, power in zip(names, worst, powers, strict=True)
+        OutputDifference(name, largest, _decibel(*power))
+        for name, largest, power in zip(names, worst, powers, strict=True)
     )
 
 

@@ -122,7 +122,9 @@ def load_image(path: Path, preprocessing: ImagePreprocessing) -> Array:
         pixels = pixels[:, :, None]
     if preprocessing.color == "bgr":
         pixels = pixels[:, :, ::-1]
-    mean, scale = np.float32(preprocessing.mean), np.float32(preprocessing.scale)
+    mean, scale = (
+        np.asarray(value, dtype=np.float32) for value in (preprocessing.mean, preprocessing.scale)
+    )
     if {np.size(mean), np.size(scale)} - {1, pixels.shape[2]}:
         raise UsageError(f"mean and scale must be one number or {pixels.shape[2]} of them")
     pixels = (pixels - mean) / scale

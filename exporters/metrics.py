@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import UsageError
 from .artifact import Array
@@ -105,12 +106,12 @@ def _agreement(outputs: Sequence[Array], floats: Sequence[Array], _: Array | Non
     return float(outputs[0].argmax() == floats[0].argmax())
 
 
-def _truth(floats: Sequence[Array], label: Array | None, size: int) -> Array:
+def _truth(floats: Sequence[Array], label: Array | None, size: int) -> npt.NDArray[np.float64]:
     if label is None:
-        return floats[0].ravel()
+        return floats[0].astype(np.float64).ravel()
     if label.size != size:
         raise UsageError(f"a label has {label.size} values, but the model's output {size}")
-    return label.ravel()
+    return label.astype(np.float64).ravel()
 
 
 def _mean_absolute(outputs: Sequence[Array], floats: Sequence[Array], label: Array | None) -> float:

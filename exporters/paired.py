@@ -37,7 +37,7 @@ def _tango_upper(lost: int, won: int, count: int) -> float:
     from scipy.optimize import brentq
     from scipy.stats import norm
 
-    limit = norm.ppf(0.5 + _CONFIDENCE / 2)
+    limit = float(norm.ppf(0.5 + _CONFIDENCE / 2))
     observed = (lost - won) / count
 
     def excess(difference: float) -> float:

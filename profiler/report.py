@@ -77,7 +77,11 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
 
 
 def ship_document(
-    judged: tuple[Judged, ...], verdict: Verdict, export: Export, run_files: dict[int, Path]
+    judged: tuple[Judged, ...],
+    verdict: Verdict,
+    export: Export,
+    notes: tuple[str, ...],
+    run_files: dict[int, Path],
 ) -> dict[str, Any]:
     """What `edgewright ship --json` prints and `result.json` keeps.
 
@@ -93,7 +97,7 @@ def ship_document(
         },
         "candidates": [_judged(item, run_files) for item in judged],
         "skipped": [asdict(skipped) for skipped in export.skipped],
-        "notes": list(export.notes),
+        "notes": list(notes),
     }
 
 

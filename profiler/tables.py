@@ -20,7 +20,9 @@ from .stats import Comparison
 _SEVERITY_STYLE = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
-def ship_table(judged: Sequence[Judged], verdict: Verdict, export: Export) -> RenderableType:
+def ship_table(
+    judged: Sequence[Judged], verdict: Verdict, skipped: Iterable[Skipped], notes: Iterable[str]
+) -> RenderableType:
     """The one table of `ship`: candidate, size, accuracy, latency, ratio, verdict and why."""
     devices = list(dict.fromkeys(device for item in judged for device in item.runs))
     metric = _metric_title(item.candidate.evaluation for item in judged)
@@ -50,7 +52,7 @@ def ship_table(judged: Sequence[Judged], verdict: Verdict, export: Export) -> Re
     )
     lines = [Text.assemble(mark, "  ", verdict.chosen or "nothing to release", style="bold")]
     lines += [Text(f"  {reason}") for reason in verdict.reasons]
-    return Group(table, *skipped_lines(export.skipped), *_notes(export.notes), *lines)
+    return Group(table, *skipped_lines(skipped), *_notes(notes), *lines)
 
 
 def export_table(export: Export) -> RenderableType:

@@ -10,8 +10,9 @@ from ..errors import UsageError
 from ..files import sha256_file
 from .dtypes import tensor_bytes
 from .facts import ModelFacts, TensorSpec
-from .onnx_file import OnnxFile, dtype_name, graphs_of, read_onnx
+from .onnx_file import OnnxFile, dtype_name, read_onnx
 from .onnx_macs import count_macs
+from .onnx_order import reads_of
 from .onnx_quantized import quantized_use
 from .onnx_scope import Scope, shape_of
 from .onnx_shapes import infer_shapes, without_weights
@@ -132,10 +133,9 @@ def _peak(scope: Scope) -> int | None:
     steps = []
     for position, node in enumerate(graph.node):
         peaks = [_peak(inner) for inner in scope.inner.get(position, [])]
-        reads = {n for g in graphs_of(node) for n in _outer_reads(g)} | {n for n in node.input if n}
         steps.append(
             Step(
-                reads=[stored.get(n, n) for n in reads],
+                reads=[stored.get(n, n) for n in reads_of(node)],
                 writes=[stored.get(n, n) for n in node.output if stored.get(n, n) in sizes],
                 inner_bytes=None if None in peaks else max((p or 0 for p in peaks), default=0),
             )
@@ -143,15 +143,6 @@ def _peak(scope: Scope) -> int | None:
     inputs = [v.name for v in graph.input if v.name in sizes]
     outputs = [stored.get(v.name, v.name) for v in graph.output]
     return peak_bytes(steps, sizes, inputs, outputs)
-
-
-def _outer_reads(graph: Any) -> set[str]:
-    """The names that the nodes of an inner graph read; its own among them do no harm."""
-    names = {name for node in graph.node for name in node.input}
-    for node in graph.node:
-        for inner in graphs_of(node):
-            names |= _outer_reads(inner)
-    return names | {value.name for value in graph.output}
 
 
 def _stored_as(scope: Scope) -> dict[str, str]:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from .onnx_order import sort_nodes
+
 #: Constants up to this size can be shapes, which inference reads; weights are left out of it.
 _SHAPE_BYTES = 1024
 
@@ -16,7 +18,10 @@ _SHAPE_BYTES = 1024
 def without_weights(model: Any) -> Any:
     """A copy of the model in which weights have names, types and shapes, and no values.
 
-    Calls of the model's own functions are replaced by what they do.
+    Calls of the model's own functions are replaced by what they do, and nodes are put in order.
+
+    Raises:
+        ValueError: nodes wait for each other.
     """
     from onnx import ModelProto, inliner
 
@@ -28,7 +33,10 @@ def without_weights(model: Any) -> Any:
             getattr(bare, field.name).extend(value)
         elif field.name == "ir_version":
             bare.ir_version = value
-    return inliner.inline_local_functions(bare) if bare.functions else bare
+    if bare.functions:
+        bare = inliner.inline_local_functions(bare)
+    sort_nodes(bare.graph)
+    return bare
 
 
 def _copy_graph(graph: Any, bare: Any) -> None:

@@ -13,9 +13,18 @@ from .finding import Finding
 from .profile import TargetProfile
 from .rules_runtime import EDGE_TPU_OPERATOR, has_edge_tpu
 
-#: Operators that only convert between types: they tell nothing of how the model computes.
+#: Operators that hold or convert values: they tell nothing of how the model computes.
 _CONVERTERS = frozenset(
-    {"Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "CAST", "QUANTIZE", "DEQUANTIZE"}
+    {
+        "Constant",
+        "Cast",
+        "CastLike",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "CAST",
+        "QUANTIZE",
+        "DEQUANTIZE",
+    }
 )
 
 #: A magnitude up to which two products of uint8 and int8 add up without saturating int16:

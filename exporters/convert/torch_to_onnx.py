@@ -71,6 +71,13 @@ def _name_ports(graph: Any, model: TorchSource) -> None:
     The exporter's own `output_names` writes an invalid file where a weight or an inner value has
     one of the names (PyTorch 2.13).
     """
+    written = (len(graph.inputs), len(graph.outputs))
+    if written != (len(model.input_names), len(model.output_names)):
+        raise ConversionError(
+            f"the exporter wrote {written[0]} inputs and {written[1]} outputs where the source has "
+            f"{len(model.input_names)} and {len(model.output_names)}",
+            hint="let the model use all its inputs, and compute all its outputs from them",
+        )
     names = (*model.input_names, *model.output_names)
     ports = (*graph.inputs, *graph.outputs)
     for value in _values(graph):

@@ -68,7 +68,7 @@ class Histogram:
         share = np.cumsum(self.counts) / self.counts.sum()
         edges = np.linspace(-self.limit, self.limit, _BINS + 1)
         low = edges[np.searchsorted(share, tail, side="right")]
-        high = edges[min(np.searchsorted(share, 1 - tail, side="left") + 1, _BINS)]
+        high = edges[min(int(np.searchsorted(share, 1 - tail, side="left")) + 1, _BINS)]
         return max(float(low), self.minimum), min(float(high), self.maximum)
 
 

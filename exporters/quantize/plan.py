@@ -147,12 +147,8 @@ def _why_static(profile: TargetProfile, facts: ModelFacts) -> str:
 
 
 def _float16_recipe(facts: ModelFacts) -> Recipe:
-    activations = "float16"
-    return _recipe(
-        facts,
-        "float16",
-        Scheme(weights="float16", activations=activations, granularity="per-tensor"),
-    )
+    scheme = Scheme(weights="float16", activations="float16", granularity="per-tensor")
+    return _recipe(facts, "float16", scheme)
 
 
 def _dynamic_recipe(profile: TargetProfile, facts: ModelFacts) -> Recipe:

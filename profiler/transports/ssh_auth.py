@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,7 +129,7 @@ class _Login:
             yield from self._from_files(usual, named_by_user=False)
 
     def _from_files(
-        self, paths: Iterator[Path] | tuple[Path, ...] | list[Path], *, named_by_user: bool
+        self, paths: Iterable[Path], *, named_by_user: bool
     ) -> Iterator[tuple[str, paramiko.PKey]]:
         import paramiko
         from cryptography.exceptions import UnsupportedAlgorithm

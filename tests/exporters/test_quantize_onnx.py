@@ -413,3 +413,28 @@ def test_planned_recipes_apply(conv: Made, matmul: Made) -> None:
         for precision in ("float16", "int8", "int8-dynamic"):
             found = recipe_for(precision, avx2, facts(one.float))
             assert sqnr(one.quantize(found)) > 15
+
+
+def test_products_do_not_saturate_unless_asked_to(tmp_path: Path) -> None:
+    """255 * 127 + 255 * 127 does not fit 16 bits, which is where x86 without VNNI adds them."""
+    path = save_onnx(
+        tmp_path / "large.onnx",
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")],
+        {"x": [1, 32]},
+        {"y": [1, 4]},
+        w=np.ones((32, 4), np.float32),
+    )
+    float_model = artifact(path)
+    np.savez(tmp_path / "d.npz", x=np.float32([[0.0] * 32, [1.0] * 32]))
+    data = open_dataset(str(tmp_path / "d.npz"), float_model.inputs)
+    made = quantize(
+        float_model,
+        recipe(
+            Rule(scheme=Scheme(weights="int8", activations="uint8")), calibration=MIN_MAX
+        ),
+        calibrate(float_model, data),
+        (data.first(2), ""),
+        tmp_path / "q.onnx",
+    )
+    (ones,) = LoadedArtifact(made).run({"x": np.ones((1, 32), np.float32)})
+    assert np.allclose(ones, 32, rtol=0.01)

@@ -79,8 +79,9 @@ def test_a_command_that_takes_too_long_is_killed_with_its_children(
         local.run(["sh", "-c", script], timeout_s=0.3)
     assert caught.value.transient
     assert time.monotonic() - started < 3
-    for pid in pids.read_text().split():
-        wait_until(lambda pid=int(pid): not is_running(pid))
+    family = [int(pid) for pid in pids.read_text().split()]
+    assert len(family) == 2
+    wait_until(lambda: not any(is_running(pid) for pid in family))
 
 
 def test_a_child_in_the_background_does_not_hold_the_answer_back(local: LocalTransport) -> None:

@@ -247,6 +247,7 @@ def test_paths_are_used_as_given(
     assert os.listdir(device.home) == []
 
 
+@pytest.mark.device
 def test_no_sftp_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with start_sshd() as device, opened(device, monkeypatch) as transport:
         config = device.listener.config
@@ -307,7 +308,9 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(mount_point)], check=True)
 
 
-@pytest.mark.parametrize("start", [start_sshd, start_inprocess, None])
+@pytest.mark.parametrize(
+    "start", [pytest.param(start_sshd, marks=pytest.mark.device), start_inprocess, None]
+)
 def test_a_full_disk_is_named(
     start: Callable[[], SshDevice] | None,
     full_disk: Path,

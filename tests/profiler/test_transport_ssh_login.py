@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -32,6 +33,11 @@ from edgewright.errors import (
 )
 from edgewright.profiler.transports import open_transport, ssh_connection
 from edgewright.profiler.transports.ssh_errors import device_error
+
+CLIENT = ("ssh-keygen", "ssh-keyscan", "ssh-agent", "ssh-add")
+pytestmark = pytest.mark.skipif(
+    not all(map(shutil.which, CLIENT)), reason="OpenSSH's client is missing: NOTHING IS TESTED here"
+)
 
 
 @pytest.fixture(

@@ -265,6 +265,34 @@ def test_functions_are_replaced_by_what_they_do(tmp_path: Path) -> None:
     assert facts.peak_activation_bytes == 32
 
 
+def test_nodes_in_any_order(tmp_path: Path) -> None:
+    path = quantized(tmp_path)
+    facts = inspect_model(path)
+    model = onnx.load(path)
+    nodes = list(model.graph.node)[::-1]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    del model.graph.value_info[:]
+    model.graph.node.extend(copies)
+    onnx.save(model, path)
+    onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    shuffled = inspect_model(path)
+    assert shuffled.macs == facts.macs
+    assert shuffled.quantized == facts.quantized
+    assert shuffled.peak_activation_bytes == facts.peak_activation_bytes
+    assert shuffled.operators == facts.operators
+
+
+def test_nodes_that_wait_for_each_other(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "b"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+    ]
+    path = save(tmp_path / MODEL, nodes, [value("x", [1])], [value("b", [1])])
+    with pytest.raises(UsageError, match="wait for each other"):
+        inspect_model(path)
+
+
 def test_names_and_order_are_the_runtimes(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Add", ["zed", "alpha"], ["second"]),
