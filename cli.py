@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Takes a trained model to a phone or an embedded board and proves that it belongs there.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich doubles the time that --help takes
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # The field's names as the types in targets/profile.py and exporters/artifact.py have them: written

@@ -104,4 +104,4 @@ def _is_onnx(path: Path) -> bool:
     """Whether a file that could be ONNX by its first byte parses as such."""
     from .onnx_file import parse_onnx
 
-    return parse_onnx(path.read_bytes()) is not None
+    return parse_onnx(path) is not None

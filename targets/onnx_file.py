@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -57,30 +58,34 @@ def read_onnx(path: Path) -> OnnxFile:
         UsageError: the file is no ONNX model, is truncated or damaged, or a file that holds its
             weights is missing, too short, or lies outside the model's folder.
     """
-    content = path.read_bytes()
-    model = parse_onnx(content)
+    model = parse_onnx(path)
     if model is None:
-        raise _not_a_model(path, content[:512])
+        raise _not_a_model(path)
     external: dict[str, Path] = {}
     for tensor in all_tensors(model.graph):
         _check_tensor(path, tensor, external)
     return OnnxFile(path, model, tuple(external.values()))
 
 
-def parse_onnx(content: bytes) -> Any | None:
-    """The ModelProto that the bytes hold; None if they hold none, or one without a graph."""
+def parse_onnx(path: Path) -> Any | None:
+    """The ModelProto that a file holds; None if it holds none, or one without a graph."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import ModelProto
 
+    model = ModelProto()
+    with path.open("rb") as handle:
+        content = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
     try:
-        model = ModelProto.FromString(content)
+        with content, memoryview(content) as view:
+            model.MergeFromString(view)
     except DecodeError:
         return None
     return model if model.graph.node or model.graph.output else None
 
 
-def _not_a_model(path: Path, head: bytes) -> UsageError:
-    what = looks_like(head)
+def _not_a_model(path: Path) -> UsageError:
+    with path.open("rb") as handle:
+        what = looks_like(handle.read(512))
     if what == "binary data of an unknown kind":
         return UsageError(
             f"{path} is a damaged or truncated ONNX model, or none at all",
@@ -137,10 +142,11 @@ def _check_tensor(path: Path, tensor: Any, external: dict[str, Path]) -> None:
                 f"at byte {end}, the file has {place.stat().st_size}"
             )
         external[str(place)] = place
-    elif tensor.raw_data and needed is not None and len(tensor.raw_data) < needed:
+        return
+    stored = len(tensor.raw_data)
+    if needed is not None and 0 < stored < needed:
         raise UsageError(
-            f"{path} is damaged: the constant '{tensor.name}' has {len(tensor.raw_data)} of its "
-            f"{needed} bytes"
+            f"{path} is damaged: the constant '{tensor.name}' has {stored} of its {needed} bytes"
         )
 
 

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from .dtypes import tensor_bytes
+from .onnx_file import dtype_name
 from .onnx_order import sort_nodes
 
 #: Constants up to this size can be shapes, which inference reads; weights are left out of it.
@@ -47,7 +49,9 @@ def _copy_graph(graph: Any, bare: Any) -> None:
             getattr(bare, field.name).extend(value)
     bare.name = graph.name
     for tensor in graph.initializer:
-        if tensor.data_location != TensorProto.EXTERNAL and tensor.ByteSize() <= _SHAPE_BYTES:
+        size = tensor_bytes(dtype_name(tensor.data_type), tensor.dims)
+        is_small = size is not None and size <= _SHAPE_BYTES
+        if is_small and tensor.data_location != TensorProto.EXTERNAL:
             bare.initializer.append(tensor)
         else:
             bare.initializer.append(

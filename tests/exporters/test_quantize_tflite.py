@@ -86,7 +86,7 @@ def parameters(made: Artifact, name: str) -> tuple[float, int]:
     """Scale and zero point of the tensor whose name ends so."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(made.path), experimental_preserve_all_tensors=True)
+    interpreter = Interpreter(model_path=str(made.path))
     interpreter.allocate_tensors()
     (found,) = [
         detail["quantization_parameters"]
