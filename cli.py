@@ -125,7 +125,11 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Convert and quantize a model for a device, and prove each candidate against float."""
+    """Convert and quantize a model, with proof.
+
+    Every candidate answers the evaluation samples beside the float model, and is kept only if the
+    95% confidence interval of its drop lies within --max-drop.
+    """
     _State.as_json = as_json
     from .exporters.export import DataOptions, ExportRequest
     from .exporters.export import export as run_export
@@ -171,7 +175,10 @@ def export(
 def inspect(
     model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")], as_json: Json = False
 ) -> None:
-    """Tell what a model file holds: operators, types, shapes, MACs, weights."""
+    """Tell what a model file holds.
+
+    Inputs, outputs, operators, types, multiply-accumulates (MACs), weights, peak activations.
+    """
     _State.as_json = as_json
     from .profiler.report import facts_document
     from .targets.inspect import inspect_model
@@ -192,7 +199,10 @@ def check(
     target: Target,
     as_json: Json = False,
 ) -> None:
-    """Say whether a model fits a device, and what to do where it does not."""
+    """Say whether a model fits a device.
+
+    Each finding names the operator, the reason and what to do about it.
+    """
     _State.as_json = as_json
     from .profiler.report import check_document
     from .targets.check import check as run_check
@@ -239,7 +249,10 @@ def profile(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a model on a device: latency, load, memory, conditions, correctness."""
+    """Measure a model on a device.
+
+    Latency with every sample, load time, memory, conditions, and whether the answers are right.
+    """
     _State.as_json = as_json
     from .files import ensure_directory, write_json
     from .pipeline import profile as run_profile
@@ -277,7 +290,10 @@ def compare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether one run is faster than another, with the confidence interval."""
+    """Say whether one run is faster than another.
+
+    By the 95% confidence interval of the ratio of their times.
+    """
     _State.as_json = as_json
     from .profiler.report import comparison_document
     from .profiler.stats import compare_runs
@@ -321,7 +337,10 @@ def ship(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Go the whole way: export, evaluate, check, deploy, measure, and say yes or no."""
+    """Go the whole way to a yes or no.
+
+    Export, evaluate, check, deploy, measure float and candidates in turn, choose, and judge.
+    """
     _State.as_json = as_json
     from .files import ensure_directory, write_json
     from .pipeline import ship as run_ship
@@ -415,7 +434,10 @@ def target_schema() -> None:
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine can do, and what is missing for the rest."""
+    """Say what this machine can do.
+
+    And what is missing for the rest, with the command that installs it.
+    """
     _State.as_json = as_json
     from .doctor import examine
 
