@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TaskID,
@@ -29,7 +29,7 @@ class ProgressPrinter:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
@@ -70,7 +70,12 @@ class ProgressPrinter:
                 self._console.print(what, markup=False)
             return
         if what not in self._tasks:
-            for task in self._tasks.values():
-                self._bars.stop_task(task)
-            self._tasks[what] = self._bars.add_task(what, total=None)
-        self._bars.update(self._tasks[what], completed=done, total=total or None)
+            self._finish_all()
+            self._tasks[what] = self._bars.add_task(escape(what), total=None, count="")
+        count = f"{done}/{total}" if total else ""
+        self._bars.update(self._tasks[what], completed=done, total=total or None, count=count)
+
+    def _finish_all(self) -> None:
+        """What was done before is done when something else begins."""
+        for task in self._bars.tasks:
+            self._bars.update(task.id, total=task.total or 1, completed=task.total or 1)

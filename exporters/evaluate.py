@@ -84,12 +84,7 @@ def evaluate(
     Raises:
         UsageError: the metric needs labels that are missing, or the float model gives NaN or fails.
     """
-    if metric.needs_labels and not dataset.has_labels:
-        raise UsageError(
-            f"metric {metric.name} needs labels, and {dataset.description} has none",
-            hint="add an array 'labels' (.npz), set labels (pictures), yield (inputs, label), or "
-            "use --metric agreement, cosine or sqnr, which compare with the float model",
-        )
+    require_labels(metric, dataset)
     float_model = LoadedArtifact(reference, threads=threads)
     tallies = [
         _Tally(LoadedArtifact(candidate, threads=threads, saturating=saturating))
@@ -111,6 +106,20 @@ def evaluate(
         None, max_drop, "reference", "the float model", None, 1.0,
     )  # fmt: skip
     return [own] + [_judge(tally, float_scores, dataset, metric, max_drop) for tally in tallies]
+
+
+def require_labels(metric: Metric, dataset: Dataset) -> None:
+    """That the data have the labels that the metric needs.
+
+    Raises:
+        UsageError: they have none.
+    """
+    if metric.needs_labels and not dataset.has_labels:
+        raise UsageError(
+            f"metric {metric.name} needs labels, and {dataset.description} has none",
+            hint="add an array 'labels' (.npz), set labels (pictures), yield (inputs, label), or "
+            "use --metric agreement, cosine or sqnr, which compare with the float model",
+        )
 
 
 def differences(

@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,11 +93,10 @@ def _first_line(error: BaseException) -> str:
 def _where(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
-    here = f"{Path(__file__).parent}/"
+    not_theirs = (f"{Path(__file__).parent}/", f"{sysconfig.get_path('stdlib')}/", "<frozen")
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((here, "<frozen"))
-        and "site-packages" not in frame.filename
+        if not frame.filename.startswith(not_theirs) and "site-packages" not in frame.filename
     ]
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

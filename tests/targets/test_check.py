@@ -299,6 +299,14 @@ def test_float64(tmp_path: Path) -> None:
     cast = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
     shapes = [value("x", [1], TensorProto.DOUBLE)], [value("y", [1])]
     assert found(inspect_model(save(tmp_path / "c.onnx", [cast], *shapes)), ARM) == {}
+    double = helper.make_tensor("one", TensorProto.DOUBLE, [1], [1.0])
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=double),
+        helper.make_node("CastLike", ["c", "x"], ["one"]),
+        helper.make_node("Add", ["x", "one"], ["y"]),
+    ]
+    constant = save(tmp_path / "c.onnx", nodes, [value("x", [1])], [value("y", [1])])
+    assert found(inspect_model(constant), ARM) == {}
 
 
 def test_dynamic_convolutions(tmp_path: Path) -> None:

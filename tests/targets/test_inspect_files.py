@@ -40,7 +40,7 @@ def message(path: Path) -> str:
         (json.dumps({"error": "not found"}).encode(), "a JSON file"),
         (b"hello, I am no model\n", "a text file"),
         (b"name,value\nreads,like,text\n", "a text file"),
-        (gzip.compress(b"x" * 100), "a gzip archive"),
+        (gzip.compress(b"x" * 100, mtime=0), "a gzip archive"),
         (pickle.dumps({"state": [1, 2]}), "a Python pickle"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file"),
         (b"GGUF" + bytes(100), "a GGUF file"),
