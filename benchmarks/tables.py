@@ -18,9 +18,10 @@ def terminal_table(report: Report) -> Table:
     table = Table(title=machine_line(report), title_justify="left", caption=_legend(report))
     for number, column in enumerate(_columns(report)):
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
-    for title, rows in _sections(report):
+    blank = [""] * (2 + 2 * len(report.threads))
+    for title, metric, rows in _sections(report):
         table.add_section()
-        table.add_row(f"[bold]{title}")
+        table.add_row(f"[bold]{title}", *blank, "", metric)
         for row in rows:
             for cells in _lines(row, report):
                 table.add_row(*cells, style="bold" if row.planned else None)
@@ -30,9 +31,9 @@ def terminal_table(report: Report) -> Table:
 def markdown(report: Report) -> str:
     """The same as Markdown: the machine, then one table for each example and format."""
     lines = [machine_line(report), "", _legend(report), ""]
-    for title, rows in _sections(report):
+    for title, metric, rows in _sections(report):
         columns = _columns(report)
-        lines += [f"### {title}", "", _row(columns)]
+        lines += [f"### {title}: {metric}", "", _row(columns)]
         lines.append(_row(["---"] + ["---:"] * (len(columns) - 1)))
         for row in rows:
             for cells in _lines(row, report):
@@ -75,12 +76,13 @@ def _legend(report: Report) -> str:
     return text
 
 
-def _sections(report: Report) -> Iterator[tuple[str, list[Row]]]:
+def _sections(report: Report) -> Iterator[tuple[str, str, list[Row]]]:
+    """(title, words for the metric, rows) of each example and format."""
     for (example, model_format), rows in groupby(report.rows, lambda r: (r.example, r.format)):
         found = list(rows)
         judged = next((row.evaluation for row in found if row.evaluation), None)
-        words = f", {judged.metric} on {judged.samples} samples" if judged else ""
-        yield f"{example}, {_FORMATS[model_format]}{words}", found
+        metric = f"{judged.metric} of {judged.samples} samples" if judged else ""
+        yield f"{example}, {_FORMATS[model_format]}", metric, found
 
 
 def _columns(report: Report) -> list[str]:

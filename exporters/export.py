@@ -18,7 +18,7 @@ from .artifact import Artifact, Port, Precision
 from .convert import formats_for
 from .convert.base import Layout
 from .data import Dataset, Sample, open_dataset
-from .evaluate import Evaluation, evaluate
+from .evaluate import Evaluation, evaluate, require_labels
 from .float_model import make_float_artifact
 from .images import ImagePreprocessing
 from .metrics import Metric, get_metric
@@ -196,6 +196,7 @@ def _export_format(
         )
     if evaluation is not None:
         metric = metric or get_metric("top1" if evaluation.has_labels else "cosine")
+        require_labels(metric, evaluation)
     facts = inspect_model(reference.path)
     recipes = _recipes(request, facts, calibration is not None, part)
     statistics = None

@@ -26,25 +26,23 @@ def ship_table(
     """The one table of `ship`: candidate, size, accuracy, latency, ratio, verdict and why."""
     devices = list(dict.fromkeys(device for item in judged for device in item.runs))
     metric = _metric_title(item.candidate.evaluation for item in judged)
-    table = Table(title=None, show_lines=False, header_style="bold", expand=False)
-    table.add_column("candidate", no_wrap=True)
+    table = Table(header_style="bold", show_lines=True)
+    table.add_column("candidate", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
-    table.add_column(metric, justify="right", no_wrap=True)
-    table.add_column("drop [95% CI]", justify="right", no_wrap=True)
+    table.add_column(f"{metric}, drop\n[95% interval]", justify="right", no_wrap=True)
     for device in devices:
         where = f" on {device}" if len(devices) > 1 else ""
-        table.add_column(f"p50 / p90 ms{where}", justify="right", no_wrap=True)
-        table.add_column("speed vs float", justify="right", no_wrap=True)
+        table.add_column(f"p50 / p90 ms{where}\nspeed to float", justify="right", no_wrap=True)
     table.add_column("verdict and why", overflow="fold", min_width=24)
     for item in judged:
         chosen = item.candidate.name == verdict.chosen
         cells: list[RenderableType] = [
             Text(item.candidate.name, style="bold green" if chosen else ""),
             size_text(item.candidate.artifact.size_bytes),
-            *_accuracy_cells(item.candidate.evaluation),
+            _accuracy_text(item.candidate.evaluation),
         ]
         for device in devices:
-            cells += _latency_cells(item, device)
+            cells.append(_latency_text(item, device))
         cells.append(_verdict_text(item, verdict))
         table.add_row(*cells)
     mark = (
@@ -58,12 +56,11 @@ def ship_table(
 def export_table(export: Export) -> RenderableType:
     """The table of `export`."""
     metric = _metric_title(c.evaluation for c in export.candidates)
-    table = Table(header_style="bold")
-    for title, right in (
-        ("candidate", False), ("size", True), ("SQNR dB", True), (metric, True),
-        ("drop [95% CI]", True),
-    ):  # fmt: skip
-        table.add_column(title, justify="right" if right else "left", no_wrap=True)
+    table = Table(header_style="bold", show_lines=True)
+    table.add_column("candidate", overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("SQNR dB", justify="right")
+    table.add_column(f"{metric}, drop\n[95% interval]", justify="right", no_wrap=True)
     table.add_column("status and why", overflow="fold", min_width=24)
     for candidate in export.candidates:
         chosen = export.chosen is candidate
@@ -71,7 +68,7 @@ def export_table(export: Export) -> RenderableType:
             Text(candidate.name, style="bold green" if chosen else ""),
             size_text(candidate.artifact.size_bytes),
             _sqnr(candidate),
-            *_accuracy_cells(candidate.evaluation),
+            _accuracy_text(candidate.evaluation),
             _status_text(candidate, chosen),
         )
     chosen_path = export.chosen.artifact.path if export.chosen else "nothing"
@@ -244,33 +241,31 @@ def _metric_title(evaluations: Iterable[Evaluation | None]) -> str:
     return next((e.metric for e in evaluations if e is not None), "accuracy")
 
 
-def _accuracy_cells(evaluation: Evaluation | None) -> list[str]:
+def _accuracy_text(evaluation: Evaluation | None) -> str:
     if evaluation is None or evaluation.score is None:
-        return ["-", "-"]
+        return "-"
     if evaluation.verdict == "reference":
-        return [f"{evaluation.score:.4g}", ""]
+        return f"{evaluation.score:.4g}"
+    told = f"{evaluation.score:.4g}, {evaluation.drop:+.4f}"
     interval = evaluation.interval
-    told = f"{evaluation.drop:+.4f}"
-    if interval is not None:
-        told += f" [{interval[0]:+.4f}, {interval[1]:+.4f}]"
-    return [f"{evaluation.score:.4g}", told]
+    return told if interval is None else f"{told}\n[{interval[0]:+.4f}, {interval[1]:+.4f}]"
 
 
-def _latency_cells(item: Judged, device: str) -> list[RenderableType]:
+def _latency_text(item: Judged, device: str) -> str:
     run = item.runs.get(device)
     if not isinstance(run, Run):
-        return ["failed" if run else "-", ""]
+        return "failed" if run else "-"
     latency = run.latency_ms
-    cell = f"{latency.p50:.3g} / {latency.p90:.3g}"
+    told = f"{latency.p50:.3g} / {latency.p90:.3g}"
     if run.device.emulated:
-        cell += " (emulated)"
+        told += "\n(emulated)"
     ratio = item.ratios.get(device)
-    return [cell, "" if ratio is None else f"{ratio.speedup:.2f}x"]
+    return told if ratio is None else f"{told}\n{ratio.speedup:.2f}x"
 
 
 def _verdict_text(item: Judged, verdict: Verdict) -> Text:
     if item.candidate.name == verdict.chosen:
-        return Text("chosen", style="bold green")
+        return Text("chosen: the fastest that keeps to the budget", style="bold green")
     if item.passed:
         slower = item.ratios and not item.is_faster
         return Text("passes; not proven faster than float" if slower else "passes", style="green")

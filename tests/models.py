@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from edgewright.exporters.artifact import Artifact, Port
 from edgewright.targets.facts import ModelFacts, TensorSpec
 from edgewright.targets.inspect import inspect_model
@@ -21,7 +23,6 @@ from edgewright.targets.profile import (
     Runtime,
     TargetProfile,
 )
-from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -58,7 +59,8 @@ def conv_net(path: Path, seed: int = 0) -> Path:
     generator = np.random.default_rng(seed)
 
     def weights(*shape: int) -> np.ndarray:
-        return (generator.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        scale = float(np.sqrt(np.prod(shape[1:])))
+        return generator.normal(size=shape).astype(np.float32) / np.float32(scale)
 
     return save_onnx(
         path,
@@ -105,7 +107,7 @@ def elementwise_net(path: Path, operator: str, constant: float | None = None) ->
         node = helper.make_node(operator, ["x"], ["y"], name="only")
         return save_onnx(path, [node], {"x": [1, 10]}, {"y": [1, 10]})
     node = helper.make_node(operator, ["x", "c"], ["y"], name="only")
-    value = np.float32([constant])
+    value = np.array([constant], np.float32)
     return save_onnx(path, [node], {"x": [1, 10]}, {"y": [1, 10]}, c=value)
 
 

@@ -29,6 +29,8 @@ def apply(
     Raises:
         UsageError: the recipe names no operator of the model, or mixes schemes.
     """
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
     with _quiet():
         model = _prepared(model_path, recipe)
         scheme, nodes = _selected(model, recipe)
@@ -42,7 +44,10 @@ def apply(
             result = _dynamic(model, scheme, nodes)
         else:
             result = _int4(model, scheme, nodes)
-        onnx.save(result, str(destination))
+        # The quantizers append nodes at the end; ONNX wants every node after those it reads.
+        ordered = ONNXModel(result)
+        ordered.topological_sort()
+        onnx.save(ordered.model, str(destination))
 
 
 def tap(

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from edgewright.errors import UsageError
-from edgewright.exporters.quantize.calibrate import Histogram, collect
-from edgewright.exporters.quantize.recipe import Calibration
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from edgewright.errors import UsageError
+from edgewright.exporters.quantize.calibrate import Histogram, collect
+from edgewright.exporters.quantize.recipe import Calibration
 
 MIN_MAX = Calibration(method="min-max")
 ALL = Calibration(percentile=100)

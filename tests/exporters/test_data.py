@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgewright.errors import UsageError
-from edgewright.exporters.data import Dataset, open_dataset, seeded_samples
-from edgewright.targets.facts import Quantization, TensorSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from models import normal, port
 
+from edgewright.errors import UsageError
 from edgewright.exporters.artifact import Port
+from edgewright.exporters.data import Dataset, open_dataset, seeded_samples
+from edgewright.targets.facts import Quantization, TensorSpec
 
 
 def npz(directory: Path, **arrays: object) -> str:
@@ -104,9 +104,7 @@ def test_quantized_inputs_take_real_values(tmp_path: Path) -> None:
         ({"x": [[1j, 0, 0]]}, r"input x is complex128, not numbers"),
     ],
 )
-def test_npz_that_does_not_fit(
-    tmp_path: Path, arrays: dict[str, object], message: str
-) -> None:
+def test_npz_that_does_not_fit(tmp_path: Path, arrays: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         open_dataset(npz(tmp_path, **arrays), [port(1, 3)])
 
@@ -203,9 +201,7 @@ def test_functions_give_dictionaries_arrays_and_labels(tmp_path: Path) -> None:
     assert named.has_labels and [int(sample.label or 0) for sample in named] == [0, 1]
     assert next(iter(named)).inputs["x"].dtype == np.float32
     assert next(iter(named)).inputs["n"].dtype == np.int64
-    partly = function(
-        tmp_path, "    yield np.ones((1, 3)), 1\n    yield np.ones((1, 3)), None\n"
-    )
+    partly = function(tmp_path, "    yield np.ones((1, 3)), 1\n    yield np.ones((1, 3)), None\n")
     assert not partly.has_labels
 
 
@@ -213,7 +209,10 @@ def test_functions_give_dictionaries_arrays_and_labels(tmp_path: Path) -> None:
     ("body", "message"),
     [
         ("    yield np.ones((1, 3))\n    raise KeyError('k')\n", r"sample 1, raised KeyError: 'k'"),
-        ("    raise OSError('no disk')\n", r":data raised OSError: no disk|sample 0, raised OSError"),
+        (
+            "    raise OSError('no disk')\n",
+            r":data raised OSError: no disk|sample 0, raised OSError",
+        ),
         ("    return 5\n", r"raised TypeError: 'int' object is not iterable"),
         ("    yield {'y': np.ones((1, 3))}\n", r"sample 0 has no input x; it has y"),
         ("    yield None\n", r"sample 0: input x has shape , but the model takes 1x3"),
@@ -263,7 +262,11 @@ def test_identity_of_a_function_is_what_it_yields(tmp_path: Path) -> None:
 
 
 def test_seeded_samples_fit_and_repeat() -> None:
-    ports = [port(None, 3), port(1, 50, name="ids", dtype="int64"), port(1, 2, name="m", dtype="bool")]
+    ports = [
+        port(None, 3),
+        port(1, 50, name="ids", dtype="int64"),
+        port(1, 2, name="m", dtype="bool"),
+    ]
     samples, again = seeded_samples(ports, 2), seeded_samples(ports, 2)
     for one, other in zip(samples, again, strict=True):
         assert all(np.array_equal(one.inputs[name], other.inputs[name]) for name in one.inputs)

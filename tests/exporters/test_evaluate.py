@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from models import artifact, elementwise_net, gather_past_the_end, normal, port, save_onnx
+from onnx import helper
+
 from edgewright.errors import ConversionError, UsageError
 from edgewright.exporters.artifact import Artifact
 from edgewright.exporters.data import Dataset, Sample, open_dataset
@@ -14,8 +17,6 @@ from edgewright.exporters.evaluate import Evaluation, differences, evaluate, jud
 from edgewright.exporters.metrics import METRICS, get_metric
 from edgewright.exporters.paired import binary_interval
 from edgewright.exporters.runtime import LoadedArtifact
-from models import artifact, elementwise_net, gather_past_the_end, normal, port, save_onnx
-from onnx import helper
 
 COUNT = 60
 
@@ -121,28 +122,30 @@ def test_a_broken_candidate_is_named_and_the_others_go_on(tmp_path: Path) -> Non
 
 def test_a_float_model_with_nan_is_the_users_mistake(tmp_path: Path) -> None:
     root = artifact(elementwise_net(tmp_path / "sqrt.onnx", "Sqrt"))
-    with pytest.raises(UsageError, match="the float model gives NaN or Inf in output y at sample 0"):
+    with pytest.raises(
+        UsageError, match="the float model gives NaN or Inf in output y at sample 0"
+    ):
         evaluate(root, [root], data(tmp_path), METRICS["cosine"], 0.01)
 
 
 def test_a_float_model_that_fails_is_the_datas_fault(tmp_path: Path) -> None:
     failing = artifact(gather_past_the_end(tmp_path / "failing.onnx"))
-    with pytest.raises(UsageError, match="the float model fails on input 0: .*Gather"):
+    with pytest.raises(UsageError, match=r"the float model fails on input 0: .*Gather"):
         evaluate(failing, [], data(tmp_path), METRICS["cosine"], 0.01)
     samples = data(tmp_path).first(1)
-    with pytest.raises(UsageError, match="the float model fails on input 0: .*Gather"):
+    with pytest.raises(UsageError, match=r"the float model fails on input 0: .*Gather"):
         differences(
             lambda sample: LoadedArtifact(failing).run(sample.inputs),
             LoadedArtifact(identity(tmp_path / "i.onnx")),
             samples,
         )
-    with pytest.raises(ConversionError, match="the model made fails on input 0: .*Gather"):
+    with pytest.raises(ConversionError, match=r"the model made fails on input 0: .*Gather"):
         differences(lambda sample: [sample.inputs["x"]], LoadedArtifact(failing), samples)
 
 
 def test_labels_are_asked_for_where_a_metric_needs_them(tmp_path: Path) -> None:
     same = identity(tmp_path / "float.onnx")
-    with pytest.raises(UsageError, match="metric top1 needs labels, and .* has none") as caught:
+    with pytest.raises(UsageError, match=r"metric top1 needs labels, and .* has none") as caught:
         evaluate(same, [], data(tmp_path), METRICS["top1"], 0.01)
     assert caught.value.hint is not None and "--metric agreement" in caught.value.hint
 

@@ -6,16 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgewright.errors import UsageError
-from edgewright.exporters.export import (
-    Candidate,
-    DataOptions,
-    Export,
-    ExportRequest,
-    export,
-)
-from edgewright.exporters.source import Source, parse_source
-from edgewright.targets.load import load_target
 from models import (
     FASHION,
     FASHION_SCALE,
@@ -27,6 +17,17 @@ from models import (
     profile,
     sha256,
 )
+
+from edgewright.errors import UsageError
+from edgewright.exporters.export import (
+    Candidate,
+    DataOptions,
+    Export,
+    ExportRequest,
+    export,
+)
+from edgewright.exporters.source import Source, parse_source
+from edgewright.targets.load import load_target
 
 PI4, PI5 = load_target("raspberry-pi-4"), load_target("raspberry-pi-5")
 SOURCE = parse_source(str(FASHION / "model.onnx"))
@@ -241,7 +242,7 @@ def test_tflite_goes_the_same_way(tmp_path: Path) -> None:
 
 def test_a_target_without_a_runtime_for_any_possible_format(tmp_path: Path) -> None:
     coral = load_target("coral-dev-board")
-    with pytest.raises(UsageError, match="runs tflite_runtime, but .* can only become onnx"):
+    with pytest.raises(UsageError, match=r"runs tflite_runtime, but .* can only become onnx"):
         export(ExportRequest(SOURCE, (coral,), tmp_path))
 
 

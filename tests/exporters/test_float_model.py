@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from models import DENSE_TFLITE, GOLDEN, TINY_TFLITE, matmul_net, normal, sha256
+
 from edgewright.errors import ConversionError, UsageError
 from edgewright.exporters.data import open_dataset
 from edgewright.exporters.float_model import describe_file, make_float_artifact
@@ -17,7 +19,6 @@ from edgewright.exporters.quantize.recipe import Recipe, Rule, Scheme
 from edgewright.exporters.runtime import LoadedArtifact
 from edgewright.exporters.source import parse_source
 from edgewright.targets.profile import Format
-from models import DENSE_TFLITE, GOLDEN, TINY_TFLITE, matmul_net, normal, sha256
 
 
 def recipe(model_format: Format, scheme: Scheme) -> Recipe:
@@ -27,9 +28,7 @@ def recipe(model_format: Format, scheme: Scheme) -> Recipe:
 
 
 @pytest.mark.parametrize("model_format", ["onnx", "tflite"])
-def test_a_file_of_the_format_is_copied_byte_by_byte(
-    tmp_path: Path, model_format: Format
-) -> None:
+def test_a_file_of_the_format_is_copied_byte_by_byte(tmp_path: Path, model_format: Format) -> None:
     source = matmul_net(tmp_path / "net.onnx") if model_format == "onnx" else TINY_TFLITE
     out = tmp_path / "out"
     made, (samples, words) = make_float_artifact(parse_source(str(source)), model_format, out)
@@ -77,9 +76,7 @@ def test_weights_beside_the_model_are_taken_into_it(tmp_path: Path) -> None:
 def quantized_sources(directory: Path) -> list[Path]:
     dynamic = Scheme(weights="int8", activations="dynamic")
     made = [GOLDEN / "tiny_int8.tflite", directory / "d.onnx", directory / "w.tflite"]
-    quantize_onnx.apply(
-        matmul_net(directory / "net.onnx"), recipe("onnx", dynamic), None, made[1]
-    )
+    quantize_onnx.apply(matmul_net(directory / "net.onnx"), recipe("onnx", dynamic), None, made[1])
     only_weights = recipe("tflite", Scheme(weights="int8"))
     quantize_tflite.apply(DENSE_TFLITE, only_weights, None, made[2])
     return made
@@ -145,9 +142,7 @@ def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
     whole = matmul_net(tmp_path / "net.onnx").read_bytes()
     (tmp_path / "half.onnx").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match=r"half\.onnx"):
-        make_float_artifact(
-            parse_source(str(tmp_path / "half.onnx")), "onnx", tmp_path / "out"
-        )
+        make_float_artifact(parse_source(str(tmp_path / "half.onnx")), "onnx", tmp_path / "out")
 
 
 def test_there_is_no_way_from_onnx_to_tflite(tmp_path: Path) -> None:
@@ -164,7 +159,7 @@ def test_describing_a_file_copies_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-FACTORY = '''
+FACTORY = """
 import torch
 
 class Net(torch.nn.Module):
@@ -179,7 +174,7 @@ class Net(torch.nn.Module):
 def make():
     torch.manual_seed(0)
     return Net().eval(), (torch.ones(1, 4),)
-'''
+"""
 
 
 @pytest.mark.torch
@@ -189,7 +184,9 @@ def test_an_output_that_changes_in_conversion_is_named(tmp_path: Path) -> None:
         FACTORY.format(second="steady + (1 if torch.compiler.is_exporting() else 0)")
     )
     source = parse_source("shifty.py:make", tmp_path)
-    with pytest.raises(ConversionError, match="output output_1 changed in conversion: max") as caught:
+    with pytest.raises(
+        ConversionError, match="output output_1 changed in conversion: max"
+    ) as caught:
         make_float_artifact(source, "onnx", tmp_path / "out")
     assert "dB expected" in caught.value.message
     assert not list((tmp_path / "out").iterdir())

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgewright.errors import UsageError
-from edgewright.exporters.data import open_dataset
-from edgewright.exporters.images import ImageFolder, ImagePreprocessing, load_image
 from models import port
 from PIL import Image
 from pydantic import ValidationError
+
+from edgewright.errors import UsageError
+from edgewright.exporters.data import open_dataset
+from edgewright.exporters.images import ImageFolder, ImagePreprocessing, load_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 PLAIN = ImagePreprocessing()
@@ -55,7 +56,9 @@ def test_mean_and_scale_work_on_pixels_per_channel(png: Path) -> None:
     assert np.allclose(one[0], (PIXELS.astype(np.float32) - 127) / 128)
     each = loaded(png, layout="nhwc", mean=(10.0, 20.0, 30.0), scale=(1.0, 2.0, 4.0))
     assert np.allclose(each[0], (PIXELS - np.float32([10, 20, 30])) / np.float32([1, 2, 4]))
-    swapped = loaded(png, layout="nhwc", color="bgr", mean=(30.0, 20.0, 10.0), scale=(4.0, 2.0, 1.0))
+    swapped = loaded(
+        png, layout="nhwc", color="bgr", mean=(30.0, 20.0, 10.0), scale=(4.0, 2.0, 1.0)
+    )
     assert np.array_equal(swapped, each[..., ::-1])  # in the order of the channels that result
 
 

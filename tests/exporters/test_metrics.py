@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgewright.errors import UsageError
-from edgewright.exporters.metrics import METRICS, cosine, get_metric, sqnr_db
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from edgewright.errors import UsageError
+from edgewright.exporters.metrics import METRICS, cosine, get_metric, sqnr_db
 
 FLOATS = st.floats(-1e4, 1e4, width=32, allow_subnormal=False)
 PAIRS = st.integers(1, 40).flatmap(

@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from edgewright.exporters.paired import (
     MIN_BOOTSTRAP_SAMPLES,
     binary_interval,
     mean_interval,
     samples_to_resolve,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 Z2 = 1.959963984540054**2
 
@@ -45,7 +46,10 @@ def interval(lost: int, won: int, count: int) -> tuple[float, float]:
     ],
 )
 def test_published_intervals(lost: int, won: int, count: int, low: float, high: float) -> None:
-    assert interval(lost, won, count) == (pytest.approx(low, abs=6e-4), pytest.approx(high, abs=6e-4))
+    assert interval(lost, won, count) == (
+        pytest.approx(low, abs=6e-4),
+        pytest.approx(high, abs=6e-4),
+    )
 
 
 def score_statistic(lost: int, won: int, count: int, difference: float) -> float:

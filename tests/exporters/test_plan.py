@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from models import DENSE_TFLITE, TINY_TFLITE, conv_net, matmul_net, profile
+
 from edgewright.errors import UsageError
 from edgewright.exporters.artifact import Precision
 from edgewright.exporters.quantize.plan import (
@@ -24,7 +26,6 @@ from edgewright.targets.facts import ModelFacts
 from edgewright.targets.inspect import inspect_model
 from edgewright.targets.load import load_target
 from edgewright.targets.profile import TargetProfile
-from models import DENSE_TFLITE, TINY_TFLITE, conv_net, matmul_net, profile
 
 LADDER = ("float16", "int8-dynamic", "int8", "int4")
 
@@ -142,9 +143,7 @@ def test_a_feature_counts_where_every_cluster_has_it(models: dict[str, ModelFact
 
 
 @pytest.mark.parametrize("model", ["matmul.onnx", "matmul.tflite"])
-def test_int4_is_for_weights_that_no_cache_holds(
-    models: dict[str, ModelFacts], model: str
-) -> None:
+def test_int4_is_for_weights_that_no_cache_holds(models: dict[str, ModelFacts], model: str) -> None:
     def int4(weight_bytes: int) -> PlannedRecipe:
         return planned(replace(models[model], weight_bytes=weight_bytes), "raspberry-pi-5")["int4"]
 

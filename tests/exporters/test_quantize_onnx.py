@@ -8,16 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from edgewright.errors import ConversionError, UsageError
-from edgewright.exporters.artifact import Artifact
-from edgewright.exporters.data import Sample, open_dataset
-from edgewright.exporters.quantize.apply import calibrate, quantize
-from edgewright.exporters.quantize.calibrate import Statistics
-from edgewright.exporters.quantize.plan import recipe_for
-from edgewright.exporters.quantize.recipe import Calibration, Recipe, Rule, Scheme
-from edgewright.exporters.runtime import LoadedArtifact
-from edgewright.targets.facts import ModelFacts
-from edgewright.targets.inspect import inspect_model
 from models import (
     artifact,
     conv_net,
@@ -30,6 +20,17 @@ from models import (
     sha256,
 )
 from onnx import helper, numpy_helper
+
+from edgewright.errors import ConversionError, UsageError
+from edgewright.exporters.artifact import Artifact
+from edgewright.exporters.data import Sample, open_dataset
+from edgewright.exporters.quantize.apply import calibrate, quantize
+from edgewright.exporters.quantize.calibrate import Statistics
+from edgewright.exporters.quantize.plan import recipe_for
+from edgewright.exporters.quantize.recipe import Calibration, Recipe, Rule, Scheme
+from edgewright.exporters.runtime import LoadedArtifact
+from edgewright.targets.facts import ModelFacts
+from edgewright.targets.inspect import inspect_model
 
 MIN_MAX = Calibration(method="min-max")
 HALF = Scheme(weights="float16", activations="float16", granularity="per-tensor")
@@ -126,9 +127,7 @@ def test_reduced_ranges_keep_weights_to_seven_bits(conv: Made, matmul: Made) -> 
     reduced = Scheme(weights="int8", activations="uint8", reduce_range=True)
     whole = Scheme(weights="int8", activations="uint8")
     for one in (conv, matmul):
-        narrow = weights(
-            one.quantize(recipe(Rule(scheme=reduced), calibration=MIN_MAX)), np.int8
-        )
+        narrow = weights(one.quantize(recipe(Rule(scheme=reduced), calibration=MIN_MAX)), np.int8)
         wide = weights(one.quantize(recipe(Rule(scheme=whole), calibration=MIN_MAX)), np.int8)
         assert narrow and len(narrow) == len(wide)
         for array in narrow:
@@ -162,9 +161,7 @@ def test_zero_is_exact_where_values_are_all_positive(tmp_path: Path) -> None:
         w=normal(0, 1, 8, 4)[0],
     )
     one = Made(path, (1, 8))
-    made = one.quantize(
-        recipe(Rule(operator="MatMul", scheme=SIGNED), calibration=MIN_MAX)
-    )
+    made = one.quantize(recipe(Rule(operator="MatMul", scheme=SIGNED), calibration=MIN_MAX))
     low, high = one.statistics.ranges(MIN_MAX)["e"]
     assert low > 0
     held = constants(made)
@@ -219,7 +216,9 @@ def test_float16_halves_the_file_and_keeps_the_interface(
     one: Made = request.getfixturevalue(model)
     made = one.quantize(recipe(Rule(scheme=HALF), precision="float16"))
     dtypes = {o.name: o.dtypes for o in facts(made).operators}
-    assert all(dtypes[name] == ("float16",) for name in dtypes if name in ("Conv", "MatMul", "Gemm"))
+    assert all(
+        dtypes[name] == ("float16",) for name in dtypes if name in ("Conv", "MatMul", "Gemm")
+    )
     assert made.inputs == one.float.inputs and made.outputs == one.float.outputs
     assert sqnr(made) > 50
     assert made.size_bytes < 0.75 * one.float.size_bytes
@@ -260,9 +259,7 @@ def test_a_recipe_that_matches_nothing_lists_the_operators(matmul: Made) -> None
 
 
 @pytest.mark.parametrize("model", ["relu", "two inputs"])
-def test_a_recipe_that_changes_nothing_is_refused(
-    tmp_path: Path, matmul: Made, model: str
-) -> None:
+def test_a_recipe_that_changes_nothing_is_refused(tmp_path: Path, matmul: Made, model: str) -> None:
     if model == "relu":
         one, rule = matmul, Rule(operator="Relu", scheme=DYNAMIC)
     else:
@@ -370,11 +367,15 @@ def test_gemms_that_are_no_plain_product_stay_and_stay_right(
     assert sqnr(made) > 25
 
 
-@pytest.mark.parametrize("recipe", [
-    recipe(Rule(scheme=DYNAMIC), precision="int8-dynamic"),
-    recipe(Rule(scheme=SIGNED), calibration=MIN_MAX),
-    recipe(Rule(scheme=Scheme(weights="int8", activations="uint8")), calibration=MIN_MAX),
-], ids=["dynamic", "s8s8", "u8s8"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        recipe(Rule(scheme=DYNAMIC), precision="int8-dynamic"),
+        recipe(Rule(scheme=SIGNED), calibration=MIN_MAX),
+        recipe(Rule(scheme=Scheme(weights="int8", activations="uint8")), calibration=MIN_MAX),
+    ],
+    ids=["dynamic", "s8s8", "u8s8"],
+)
 @pytest.mark.parametrize("operator", ["Gemm", "Conv"])
 def test_a_weight_shared_by_two_nodes_serves_both(
     tmp_path: Path, operator: str, recipe: Recipe
@@ -402,7 +403,7 @@ def test_a_weight_shared_by_two_nodes_serves_both(
 
 
 def test_data_that_the_model_fails_on_are_blamed(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="fails on calibration sample 0: .*Gather"):
+    with pytest.raises(UsageError, match=r"fails on calibration sample 0: .*Gather"):
         Made(gather_past_the_end(tmp_path / "failing.onnx"), (1, 10))
 
 
@@ -429,9 +430,7 @@ def test_products_do_not_saturate_unless_asked_to(tmp_path: Path) -> None:
     data = open_dataset(str(tmp_path / "d.npz"), float_model.inputs)
     made = quantize(
         float_model,
-        recipe(
-            Rule(scheme=Scheme(weights="int8", activations="uint8")), calibration=MIN_MAX
-        ),
+        recipe(Rule(scheme=Scheme(weights="int8", activations="uint8")), calibration=MIN_MAX),
         calibrate(float_model, data),
         (data.first(2), ""),
         tmp_path / "q.onnx",

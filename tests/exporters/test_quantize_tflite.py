@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from models import DENSE_TFLITE, TINY_TFLITE, artifact, normal, operators, sha256
+
 from edgewright.errors import UsageError
 from edgewright.exporters.artifact import Artifact
 from edgewright.exporters.data import Sample, open_dataset
@@ -16,7 +18,6 @@ from edgewright.exporters.quantize.recipe import Calibration, Recipe, Rule, Sche
 from edgewright.exporters.runtime import LoadedArtifact
 from edgewright.targets.facts import ModelFacts, QuantizedProducts
 from edgewright.targets.inspect import inspect_model
-from models import DENSE_TFLITE, TINY_TFLITE, artifact, normal, operators, sha256
 
 MIN_MAX = Calibration(method="min-max")
 STATIC = Scheme(weights="int8", activations="int8")
@@ -111,9 +112,7 @@ def test_the_tap_sees_inputs_activations_and_outputs(dense: Made) -> None:
 
 def test_full_int8_leaves_nothing_float(conv: Made) -> None:
     made = conv.quantize(recipe(Rule(scheme=STATIC), calibration=MIN_MAX))
-    assert all(
-        set(operator.dtypes) <= {"int8", "int32"} for operator in facts(made).operators
-    )
+    assert all(set(operator.dtypes) <= {"int8", "int32"} for operator in facts(made).operators)
     assert not {"QUANTIZE", "DEQUANTIZE"} & set(operators(facts(made)))
     for use in products(made).values():
         assert use.per_channel and not use.dynamic
@@ -196,9 +195,7 @@ def test_float16_keeps_weights_in_half(dense: Made) -> None:
 
 
 def test_int4_in_blocks_on_dense_layers(dense: Made) -> None:
-    made = dense.quantize(
-        recipe(Rule(operator="FULLY_CONNECTED", scheme=BLOCKS), precision="int4")
-    )
+    made = dense.quantize(recipe(Rule(operator="FULLY_CONNECTED", scheme=BLOCKS), precision="int4"))
     use = products(made)["FULLY_CONNECTED"]
     assert (use.count, use.weight_dtype, use.dynamic) == (2, "int4", True)
     assert set(products(made)) == {"FULLY_CONNECTED"}
@@ -207,18 +204,23 @@ def test_int4_in_blocks_on_dense_layers(dense: Made) -> None:
 
 
 def test_blocks_that_do_not_divide_the_weights_are_refused(conv: Made) -> None:
-    with pytest.raises(UsageError, match="can't apply recipe mine: .*not divisible by block"):
+    with pytest.raises(UsageError, match=r"can't apply recipe mine: .*not divisible by block"):
         conv.quantize(recipe(Rule(operator="FULLY_CONNECTED", scheme=BLOCKS), precision="int4"))
 
 
 @pytest.mark.parametrize(
     "rule",
-    [Rule(scope="nothing is called this", scheme=DYNAMIC), Rule(operator="BATCH_MATMUL", scheme=DYNAMIC)],
+    [
+        Rule(scope="nothing is called this", scheme=DYNAMIC),
+        Rule(operator="BATCH_MATMUL", scheme=DYNAMIC),
+    ],
     ids=["scope", "operator"],
 )
 def test_a_recipe_that_matches_nothing_is_refused(dense: Made, rule: Rule) -> None:
     (dense.directory / "quantized.tflite").unlink(missing_ok=True)
-    with pytest.raises(UsageError, match="recipe mine quantizes nothing in exporters_float") as caught:
+    with pytest.raises(
+        UsageError, match="recipe mine quantizes nothing in exporters_float"
+    ) as caught:
         dense.quantize(recipe(rule, precision="int8-dynamic"))
     assert caught.value.hint == "the model has CONV_2D, FULLY_CONNECTED, RESHAPE"
     assert not (dense.directory / "quantized.tflite").exists()

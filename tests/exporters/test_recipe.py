@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from edgewright.exporters.quantize.recipe import Calibration, Recipe, Rule, Scheme
 from hypothesis import given
 from hypothesis import strategies as st
 from models import GOLDEN
 from pydantic import ValidationError
+
+from edgewright.exporters.quantize.recipe import Calibration, Recipe, Rule, Scheme
 
 INT8 = Scheme(weights="int8", activations="int8")
 DYNAMIC = Scheme(weights="int8", activations="dynamic")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from edgewright.errors import UsageError
 from edgewright.exporters.source import parse_source
 

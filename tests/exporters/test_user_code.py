@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from edgewright.errors import ConversionError, UsageError
 from edgewright.exporters.user_code import blaming_user, load_function
 
@@ -35,9 +36,7 @@ def test_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
 
 def test_neighbours_can_be_imported_and_the_path_is_left_as_it_was(tmp_path: Path) -> None:
     script(tmp_path, "VALUE = 7\n", "edgewright_test_neighbour.py")
-    script(
-        tmp_path, "from edgewright_test_neighbour import VALUE\ndef get():\n    return VALUE\n"
-    )
+    script(tmp_path, "from edgewright_test_neighbour import VALUE\ndef get():\n    return VALUE\n")
     before = list(sys.path)
     assert load_function("mine.py:get", "the data", tmp_path)() == 7
     assert sys.path == before
@@ -56,9 +55,7 @@ def test_neighbours_can_be_imported_and_the_path_is_left_as_it_was(tmp_path: Pat
         ("import sys\nsys.exit(0)\n", r"raised SystemExit: 0"),
     ],
 )
-def test_an_import_that_fails_names_file_and_line(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_an_import_that_fails_names_file_and_line(tmp_path: Path, text: str, message: str) -> None:
     script(tmp_path, text)
     with pytest.raises(UsageError, match=message):
         load_function("mine.py:f", "the data", tmp_path)
@@ -100,8 +97,8 @@ def test_a_near_miss_is_suggested(tmp_path: Path) -> None:
 def test_our_own_errors_pass_and_others_are_blamed() -> None:
     with pytest.raises(ConversionError, match="ours"), blaming_user("it"):
         raise ConversionError("ours")
-    with pytest.raises(UsageError, match=r"^it raised ValueError: first \(.*, line \d+\)$"):
-        with blaming_user("it"):
-            raise ValueError("first\nsecond")
+    told = r"^it raised ValueError: first \(.*, line \d+\)$"
+    with pytest.raises(UsageError, match=told), blaming_user("it"):
+        raise ValueError("first\nsecond")
     with pytest.raises(KeyboardInterrupt), blaming_user("it"):
         raise KeyboardInterrupt
