@@ -17,6 +17,7 @@ from . import __version__
 from .errors import DeviceError, EdgewrightError, UsageError
 
 if TYPE_CHECKING:
+    from .exporters.export import Planned
     from .pipeline import Listener
     from .profiler.result import Run
 
@@ -47,6 +48,9 @@ def _complete_target(incomplete: str) -> list[str]:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be made and why; make nothing.")
+]
 Target = Annotated[
     str,
     typer.Option(
@@ -123,6 +127,7 @@ def export(
         Path | None,
         typer.Option(help="Project file that says how to read pictures and integers."),
     ] = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Convert and quantize a model, with proof.
@@ -131,7 +136,10 @@ def export(
     95% confidence interval of its drop lies within --max-drop.
     """
     _State.as_json = as_json
-    from .exporters.export import DataOptions, ExportRequest
+    import tempfile
+    from dataclasses import replace
+
+    from .exporters.export import DataOptions, ExportRequest, plan_export
     from .exporters.export import export as run_export
     from .exporters.source import parse_source
     from .files import write_json
@@ -156,6 +164,10 @@ def export(
             max_drop=max_drop,
         ),
     )
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="edgewright-") as scratch:
+            _show_plan(plan_export(replace(request, directory=Path(scratch))), as_json)
+        return
     with _progress() as listener:
         result = run_export(request, listener.on_host)
     document = export_document(result)
@@ -335,6 +347,7 @@ def ship(
             metavar="REASON", help="Let measurements pass that are not valid; say in words why."
         ),
     ] = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Go the whole way to a yes or no.
@@ -343,16 +356,21 @@ def ship(
     """
     _State.as_json = as_json
     from .files import ensure_directory, write_json
+    from .pipeline import preview
     from .pipeline import ship as run_ship
     from .profiler.report import ship_document
     from .project import read_project
 
     told = read_project(project)
+    base = project.resolve().parent
+    if dry_run:
+        _show_plan(preview(told, base), as_json)
+        return
     ensure_directory(output)
     with _progress() as listener:
         shipment = run_ship(
             told,
-            project.resolve().parent,
+            base,
             output,
             devices=device or (),
             accept_invalid=accept_invalid,
@@ -511,6 +529,13 @@ def _show(document: Any, table: Callable[[], Any], as_json: bool) -> None:
     # Into a file or a pipe, tables keep their width instead of being folded to 80 columns.
     console = Console(highlight=False)
     Console(highlight=False, width=None if console.is_terminal else 160).print(table())
+
+
+def _show_plan(planned: list[Planned], as_json: bool) -> None:
+    from .profiler.report import plan_document
+    from .profiler.tables import plan_table
+
+    _show(plan_document(planned), lambda: plan_table(planned), as_json)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 EdgewrightError                 exit code
 ├── UsageError                  2   the user's model, data, profile, recipe or project file is wrong
 ├── ConversionError             2   the model can't be converted, or came out different
-├── IncompatibleError           1   a check or gate says no
 ├── IntegrityError              2   a hash or signature does not match
 └── DeviceError                 3   the device, or the way to it
     ├── Unreachable                 no answer (may pass)
@@ -15,7 +14,8 @@ EdgewrightError                 exit code
     ├── RuntimeMissing              no Python, or no runtime that fits the model
     └── AgentFailed                 the agent or the runtime crashed on the device
 
-Exit code 4, a defect of ours, is whatever else is raised.
+Exit code 1, a check or a gate that says no, is an answer and no error; 4, a defect of ours, is
+whatever else is raised.
 """
 
 from __future__ import annotations
@@ -52,12 +52,6 @@ class ConversionError(EdgewrightError):
     """A model could not be converted, or its outputs changed past the tolerance."""
 
     exit_code = 2
-
-
-class IncompatibleError(EdgewrightError):
-    """A check or a gate says no."""
-
-    exit_code = 1
 
 
 class IntegrityError(EdgewrightError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,21 +10,21 @@ from pathlib import Path
 from .errors import UsageError
 from .exporters.artifact import Array, Artifact
 from .exporters.data import Sample, open_dataset, seeded_samples
-from .exporters.export import Candidate, Export, ExportRequest, export
+from .exporters.export import Candidate, Export, ExportRequest, Planned, export, plan_export
 from .exporters.float_model import describe_file
 from .exporters.runtime import LoadedArtifact
 from .exporters.source import parse_source
 from .profiler.gate import Judged, Limits, Measured, Verdict, decide, judge
 from .profiler.job import MeasuredModel, MeasureSettings, OnProgress, ProgressEvent
 from .profiler.measure import measure
-from .profiler.result import FailedRun, Run
+from .profiler.result import FailedRun, Mode, Run
 from .profiler.transports import open_transport
 from .profiler.transports.base import Transport
 from .project import Project
 from .targets.load import load_target
 
-#: A run that the machine's other work spoilt is taken again this often.
-ATTEMPTS = 3
+#: How often a measurement is taken, in all, when the device's other work spoils it.
+ATTEMPTS: dict[Mode, int] = {"quick": 5, "release": 2}
 
 #: Inputs that travel to the device with their answers.
 REFERENCE_SAMPLES = 4
@@ -99,6 +100,16 @@ def ship(
         judge(c, runs[c.name], runs[_float_name(c, made)], limits) for c in made.candidates
     )
     return Shipment(project, made, judged, decide(judged), _notes(project, made, judged))
+
+
+def preview(project: Project, base: Path) -> list[Planned]:
+    """What `ship` would make; nothing is quantized, measured or kept.
+
+    Raises:
+        EdgewrightError: as the source and the conversion to float do.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgewright-") as directory:
+        return plan_export(_request(project, base, Path(directory)))
 
 
 def profile(
@@ -209,10 +220,11 @@ def _measure_valid(
         threads=project.profile.threads,
         runtime=project.profile.runtime,
     )
-    for attempt in range(1, ATTEMPTS + 1):
+    attempts = ATTEMPTS[project.profile.mode]
+    for attempt in range(1, attempts + 1):
         runs = measure(transport, models, settings, listener.on_device)
         spoilt = [r for r in runs if isinstance(r, Run) and not r.validity.valid]
-        if not spoilt or attempt == ATTEMPTS or any(r.device.emulated for r in spoilt):
+        if not spoilt or attempt == attempts or any(r.device.emulated for r in spoilt):
             break
         listener.on_device(
             ProgressEvent("measure", message=f"{spoilt[0].validity.reasons[0]}; measuring again")

@@ -119,6 +119,20 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """One precision before anything is made.
+
+    Attributes:
+        recipe: None where the precision would not be tried.
+    """
+
+    format: Format
+    precision: Precision
+    recipe: Recipe | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Export:
     """What came of an export.
 
@@ -165,6 +179,22 @@ def export(
     )
 
 
+def plan_export(request: ExportRequest) -> list[Planned]:
+    """What `export` would make: only the float model is converted, into the request's directory.
+
+    Raises:
+        UsageError, ConversionError: as `export` does up to there.
+    """
+    planned = []
+    for model_format in request.formats or (_preferred_format(request),):
+        reference, _ = make_float_artifact(
+            request.source, model_format, request.directory, layout=request.layout
+        )
+        facts = inspect_model(reference.path)
+        planned += _planned(request, facts, request.data.calibration is not None)
+    return planned
+
+
 @dataclass
 class _Part:
     """One format's part of an export."""
@@ -198,7 +228,11 @@ def _export_format(
         metric = metric or get_metric("top1" if evaluation.has_labels else "cosine")
         require_labels(metric, evaluation)
     facts = inspect_model(reference.path)
-    recipes = _recipes(request, facts, calibration is not None, part)
+    planned = _planned(request, facts, calibration is not None)
+    recipes = [item.recipe for item in planned if item.recipe is not None]
+    part.skipped += [
+        Skipped(item.format, item.precision, item.reason) for item in planned if not item.recipe
+    ]
     statistics = None
     if any(recipe.needs_calibration for recipe in recipes):
         if calibration is None:
@@ -233,22 +267,27 @@ def _export_format(
     return part
 
 
-def _recipes(
-    request: ExportRequest, facts: ModelFacts, has_calibration: bool, part: _Part
-) -> list[Recipe]:
-    """Distinct recipes for all the targets; what is left out is noted with its reason."""
-    if request.precisions:
-        wanted = [p for p in request.precisions if p != "float32"]
-        found = [recipe_for(p, target, facts) for p in wanted for target in request.targets]
-        return list({recipe.name: recipe for recipe in found}.values())
-    planned: list[PlannedRecipe] = []
+def _planned(request: ExportRequest, facts: ModelFacts, has_calibration: bool) -> list[Planned]:
+    """Distinct recipes for all the targets, and what is left out with its reason."""
+    found: dict[str, Planned] = {}
     for target in request.targets:
-        planned += plan(target, facts, has_calibration=has_calibration)
-    recipes = {p.recipe.name: p.recipe for p in planned if p.recipe is not None}
-    tried = {recipe.precision for recipe in recipes.values()}
-    left_out = {p.precision: p.reason for p in planned if p.precision not in tried}
-    part.skipped += [Skipped(facts.format, p, reason) for p, reason in left_out.items()]
-    return list(recipes.values())
+        for item in _planned_for(target, request, facts, has_calibration):
+            name = item.recipe.name if item.recipe else item.precision
+            found.setdefault(name, Planned(facts.format, item.precision, item.recipe, item.reason))
+    made = {item.precision for item in found.values() if item.recipe}
+    return [item for item in found.values() if item.recipe or item.precision not in made]
+
+
+def _planned_for(
+    target: TargetProfile, request: ExportRequest, facts: ModelFacts, has_calibration: bool
+) -> Sequence[PlannedRecipe]:
+    if not request.precisions:
+        return plan(target, facts, has_calibration=has_calibration)
+    return [
+        PlannedRecipe(precision, recipe_for(precision, target, facts), "asked for by name")
+        for precision in request.precisions
+        if precision != "float32"
+    ]
 
 
 def _quantized(

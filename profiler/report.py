@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..exporters.evaluate import Evaluation
-from ..exporters.export import Candidate, Export
+from ..exporters.export import Candidate, Export, Planned
 from ..targets.facts import ModelFacts
 from ..targets.finding import CheckResult
 from .gate import Judged, Verdict
@@ -44,6 +44,22 @@ def export_document(export: Export) -> dict[str, Any]:
         "chosen": str(export.chosen.artifact.path) if export.chosen else None,
         "skipped": [asdict(skipped) for skipped in export.skipped],
         "notes": list(export.notes),
+    }
+
+
+def plan_document(planned: list[Planned]) -> dict[str, Any]:
+    """What `--dry-run --json` prints."""
+    return {
+        "schema_version": 1,
+        "planned": [
+            {
+                "format": item.format,
+                "precision": item.precision,
+                "recipe": item.recipe.model_dump(mode="json") if item.recipe else None,
+                "reason": item.reason,
+            }
+            for item in planned
+        ],
     }
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..exporters.evaluate import Evaluation
-from ..exporters.export import Candidate, Export, Skipped
+from ..exporters.export import Candidate, Export, Planned, Skipped
 from ..targets.facts import ModelFacts
 from ..targets.finding import CheckResult
 from ..targets.profile import TargetProfile
@@ -78,6 +78,18 @@ def export_table(export: Export) -> RenderableType:
         *_notes(export.notes),
         Text(f"chosen: {chosen_path}", style="bold"),
     )
+
+
+def plan_table(planned: Iterable[Planned]) -> RenderableType:
+    """What `--dry-run` shows."""
+    table = Table(header_style="bold")
+    for title in ("format", "precision", "recipe", "why"):
+        table.add_column(title, overflow="fold", no_wrap=title in ("format", "precision"))
+    for item in planned:
+        style = "" if item.recipe else "dim"
+        name = item.recipe.name if item.recipe else "not tried"
+        table.add_row(item.format, item.precision, name, item.reason, style=style)
+    return table
 
 
 def facts_table(facts: ModelFacts) -> RenderableType:

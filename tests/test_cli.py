@@ -335,3 +335,16 @@ def test_an_initializer_is_no_input(cli: Cli, tmp_path: Path) -> None:
     )
     assert [i["name"] for i in cli("inspect", path, "--json").json["inputs"]] == ["x"]
     assert cli("export", path, "-t", "host", "-o", tmp_path / "out").code == 0
+
+
+def test_a_dry_run_makes_nothing(cli: Cli, few: Path, tmp_path: Path) -> None:
+    outcome = cli(
+        "export", MODEL, "-t", "raspberry-pi-5", "--calibration", few, "-o", tmp_path / "out",
+        "--dry-run", "--json",
+    )  # fmt: skip
+    planned = {p["precision"]: p for p in outcome.json["planned"]}
+    assert planned["int8"]["recipe"]["name"] == "int8-s8s8"
+    assert planned["int8-dynamic"]["recipe"] is None and planned["int8-dynamic"]["reason"]
+    ship = cli("ship", FASHION / "edgewright.toml", "-o", tmp_path / "out", "--dry-run")
+    assert ship.code == 0 and "int8" in ship.out
+    assert not (tmp_path / "out").exists()

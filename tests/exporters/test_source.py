@@ -77,6 +77,7 @@ def test_a_module_and_its_factory() -> None:
         ("w.safetensors", r"holds weights", "factory"),
         ("f.py", r"f\.py names no factory function", "write f.py:FACTORY"),
         ("x.txt", r"don't know what kind of model", ".tflite"),
+        ("C:model", r"don't know what kind of model", ".tflite"),
         ("nothing", r"don't know what kind of model", ".tflite"),
         ("", r"is a directory without a saved_model\.pb", "SavedModel"),
         ("gone.py:make", r"gone\.py: no such file \(in source gone\.py:make\)", None),
