@@ -85,9 +85,10 @@ def _copied(
         )
     facts = inspect_model(source.file)
     assert_loads(source.file)
-    if facts.is_quantized or facts.quantized:
+    if facts.is_quantized or facts.is_float16:
         raise UsageError(
-            f"{source.spec} is quantized already; there is no float model to compare with",
+            f"{source.spec} is {'quantized' if facts.is_quantized else 'FP16'} already; there is no "
+            "float32 model to compare with",
             hint="export from the float model, or use edgewright check and edgewright profile "
             "on this file as it is",
         )
@@ -145,7 +146,7 @@ def describe_file(path: Path) -> Artifact:
     precision: Precision = "float32"
     if facts.is_quantized:
         precision = "int8"
-    elif any("float16" in operator.dtypes for operator in facts.operators):
+    elif facts.is_float16:
         precision = "float16"
     return replace(_artifact(facts, path, str(path)), precision=precision)
 

@@ -136,12 +136,13 @@ class ModelFacts:
 
     @property
     def is_quantized(self) -> bool:
-        return any(operator.name in QUANTIZED_OPERATORS for operator in self.operators) or any(
-            dtype in ("int8", "uint8", "int4", "uint4")
-            for operator in self.operators
-            if operator.name in CONVOLUTIONS | MATRIX_PRODUCTS
-            for dtype in operator.dtypes
-        )
+        """Whether weights or activations of any operator are integers that stand for reals."""
+        return bool(self.quantized) or any(o.name in QUANTIZED_OPERATORS for o in self.operators)
+
+    @property
+    def is_float16(self) -> bool:
+        """Whether it holds half-precision weights or activations."""
+        return any("float16" in operator.dtypes for operator in self.operators)
 
     def count(self, names: frozenset[str]) -> int:
         return sum(operator.count for operator in self.operators if operator.name in names)

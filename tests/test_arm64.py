@@ -11,6 +11,7 @@ import pytest
 from clirunner import Cli
 from devices.arm64 import Arm64Factory
 from devices.base import SshDevice
+
 from edgewright.pipeline import profile
 from edgewright.profiler.job import MeasureSettings, Sampling
 from edgewright.targets.profile import RuntimeName
