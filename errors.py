@@ -9,6 +9,7 @@ EdgewrightError                 exit code
     ├── Unauthorized                credentials refused
     ├── HostKeyMismatch             the host key is unknown, or changed
     ├── DeviceTimeout               no answer in time (may pass)
+    ├── DeviceBusy                  another measurement runs there
     ├── DeviceOutOfMemory           the device killed the run
     ├── NoSpaceOnDevice             the device's disk is full
     ├── RuntimeMissing              no Python, or no runtime that fits the model
@@ -84,6 +85,10 @@ class DeviceTimeout(DeviceError):
     """The device did not answer in time."""
 
     transient = True
+
+
+class DeviceBusy(DeviceError):
+    """Another measurement runs on the device; two at once would disturb each other."""
 
 
 class DeviceOutOfMemory(DeviceError):

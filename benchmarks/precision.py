@@ -27,7 +27,7 @@ from edgewright.exporters.artifact import Artifact
 from edgewright.exporters.evaluate import Evaluation, evaluate
 from edgewright.exporters.quantize.apply import COMPARED_SAMPLES, calibrate, quantize
 from edgewright.exporters.quantize.plan import plan, saturates
-from edgewright.exporters.runtime import LoadedArtifact, first_line
+from edgewright.exporters.runtime import first_line
 from edgewright.files import write_json, write_text
 from edgewright.profiler.job import MeasuredModel, MeasureSettings, Sampling
 from edgewright.profiler.measure import measure
@@ -111,9 +111,11 @@ class _Benchmark:
             prepared = prepare(self.name, self.model_format, self.options.images, Path(directory))
             artifacts, failures = self._quantized(prepared, host, Path(directory))
             judged = self._judged(prepared, artifacts, saturating=saturates(host))
-            inexact = [a for a in artifacts if computed_inexactly(host, a)]
-            exactly = self._judged(prepared, inexact, saturating=False) if inexact else {}
-            exactly.pop(prepared.float_artifact.name, None)
+            exactly = {
+                a.name: self._judged_exactly(prepared, a)
+                for a in artifacts
+                if computed_inexactly(host, a)
+            }
             timings = self._timed(prepared, artifacts)
             facts = inspect_model(prepared.float_artifact.path)
         planned = plan(host, facts, has_calibration=True)
@@ -186,6 +188,13 @@ class _Benchmark:
         )
         return {a.name: e for a, e in zip([reference, *candidates], found, strict=True)}
 
+    def _judged_exactly(self, prepared: Prepared, artifact: Artifact) -> Evaluation | str:
+        """The evaluation without saturation, or why there is none."""
+        try:
+            return self._judged(prepared, [artifact], saturating=False)[artifact.name]
+        except EdgewrightError as error:
+            return error.message
+
     def _timed(
         self, prepared: Prepared, artifacts: Sequence[Artifact]
     ) -> dict[str, tuple[Timing, ...]]:
@@ -193,8 +202,10 @@ class _Benchmark:
         samples = prepared.evaluation.first(_TIMED_INPUTS)
         models = []
         for artifact in artifacts:
-            loaded = LoadedArtifact(artifact)
-            inputs = [loaded.native_inputs(sample.inputs) for sample in samples]
+            inputs = [
+                [port.to_artifact(sample.inputs[port.source_name]) for port in artifact.inputs]
+                for sample in samples
+            ]
             models.append(MeasuredModel.of(artifact, inputs))
         timings: dict[str, tuple[Timing, ...]] = {artifact.name: () for artifact in artifacts}
         transport = open_transport("local")
@@ -240,7 +251,7 @@ def _show(report: Report) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         # Into a file or a pipe, the table keeps its width.
-        console = Console(highlight=False, width=180)
+        console = Console(highlight=False, width=170)
     if report.rows:
         console.print(terminal_table(report))
     for item in report.skipped:

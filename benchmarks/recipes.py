@@ -122,9 +122,9 @@ def _litert_default(prepared: Prepared, destination: Path) -> None:
     tool = quantizer.Quantizer(str(prepared.float_artifact.path))
     tool.load_quantization_recipe(recipe.static_wi8_ai8())
     # The names in the file's signature are those of the source.
-    samples = _native(prepared, lambda port: port.source_name)
+    samples = list(_native(prepared, lambda port: port.source_name))
     ranges = tool.calibrate({"serving_default": samples})
-    result = tool.quantize(ranges)
+    result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     destination.write_bytes(bytes(result.quantized_model))
 
 

@@ -74,8 +74,8 @@ class Row(Model):
     Attributes:
         planned: whether `--precision auto` tries it on this machine.
         evaluation: as this machine computes.
-        exactly: with integers that do not saturate, as ARM and x86 with VNNI compute; None where
-            this machine does so, too.
+        exactly: with integers that do not saturate, as ARM and x86 with VNNI compute, or why it
+            can't be judged; None where this machine does so, too.
         failure: why the artifact could not be made.
     """
 
@@ -87,7 +87,7 @@ class Row(Model):
     size_bytes: int | None = None
     sha256: str | None = None
     evaluation: Evaluation | None = None
-    exactly: Evaluation | None = None
+    exactly: Evaluation | str | None = None
     timings: tuple[Timing, ...] = ()
     failure: str | None = None
 

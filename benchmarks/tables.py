@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -10,6 +11,10 @@ from rich.table import Table
 
 from edgewright.exporters.evaluate import Evaluation
 
+_LAST = "drop [95%]"
+#: Reasons why there is none are longer, and are folded.
+_LAST_WIDTH = 30
+
 _FORMATS = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 
 
@@ -17,7 +22,13 @@ def terminal_table(report: Report) -> Table:
     """One table with a section for each example and format."""
     table = Table(title=machine_line(report), title_justify="left", caption=_legend(report))
     for number, column in enumerate(_columns(report)):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+        last = column == _LAST
+        table.add_column(
+            column,
+            justify="left" if number == 0 or last else "right",
+            no_wrap=not last,
+            max_width=_LAST_WIDTH if last else None,
+        )
     blank = [""] * (2 + 2 * len(report.threads))
     for title, metric, rows in _sections(report):
         table.add_section()
@@ -90,14 +101,14 @@ def _columns(report: Report) -> list[str]:
     for threads in report.threads:
         where = f"{threads} thread{'s' if threads > 1 else ''}"
         latencies += [f"ms, {where}", f"x float, {where}"]
-    return ["recipe", "MB", *latencies, "SQNR dB", "score", "drop [95%]"]
+    return ["recipe", "MB", *latencies, "SQNR dB", "score", _LAST]
 
 
 def _lines(row: Row, report: Report) -> Iterator[list[str]]:
     """The row itself, and one more for what exact integers give."""
     blank = [""] * (2 * len(report.threads))
     if row.failure is not None:
-        yield [row.name, "", *blank, "", "", f"not made: {row.failure}"]
+        yield [row.name, "", *blank, "", "", f"not made: {_brief(row.failure)}"]
         return
     size = "" if row.size_bytes is None else f"{row.size_bytes / 1e6:.2f}"
     timed = [cell for timing in row.timings for cell in _timed(timing)] or blank
@@ -116,9 +127,11 @@ def _timed(timing: Timing) -> list[str]:
     return [milliseconds, f"{timing.speedup:.2f} {interval}".rstrip()]
 
 
-def _judged(evaluation: Evaluation | None) -> list[str]:
+def _judged(evaluation: Evaluation | str | None) -> list[str]:
     if evaluation is None:
         return ["", "", ""]
+    if isinstance(evaluation, str):
+        return ["", "", f"not judged: {_brief(evaluation)}"]
     if evaluation.score is None or evaluation.drop is None:
         return ["", "", evaluation.reason]
     sqnr = "" if evaluation.sqnr_db is None else f"{evaluation.sqnr_db:.1f}"
@@ -128,6 +141,10 @@ def _judged(evaluation: Evaluation | None) -> list[str]:
     if evaluation.interval is not None:
         interval = " [{:+.4f}, {:+.4f}]".format(*evaluation.interval)
     return [sqnr, f"{evaluation.score:.4f}", f"{evaluation.drop:+.4f}{interval}"]
+
+
+def _brief(reason: str) -> str:
+    return textwrap.shorten(reason, 120, placeholder=" …")
 
 
 def _is_invalid(timing: Timing) -> bool:

@@ -87,8 +87,8 @@ def _copied(
     assert_loads(source.file)
     if facts.is_quantized or facts.is_float16:
         raise UsageError(
-            f"{source.spec} is {'quantized' if facts.is_quantized else 'FP16'} already; there is no "
-            "float32 model to compare with",
+            f"{source.spec} is {'quantized' if facts.is_quantized else 'FP16'} already; there is "
+            "no float32 model to compare with",
             hint="export from the float model, or use edgewright check and edgewright profile "
             "on this file as it is",
         )

@@ -22,6 +22,7 @@ from typing import Any, get_args
 
 from ..errors import (
     AgentFailed,
+    DeviceBusy,
     DeviceError,
     DeviceOutOfMemory,
     IntegrityError,
@@ -335,7 +336,7 @@ def _unanswered(address: str, command: str, done: Completed) -> DeviceError:
 def _refused(address: str, error: dict[str, str]) -> DeviceError | IntegrityError:
     kind, message = error["kind"], error["message"]
     if kind == "busy":
-        return DeviceError(
+        return DeviceBusy(
             f"{address} is busy with another measurement (run {message[:16] or 'unknown'})",
             hint="wait until it has ended: two at once would disturb each other",
         )

@@ -129,6 +129,7 @@ class MeasureSettings:
         runtime: the runtime to use on the device; the first it has for the format by default.
         deadline_s: after which the device gives up; None: from the mode and the number of models.
         reconnect_s: how long a lost connection is tried again.
+        busy_s: how long the end of another measurement on the device is waited for.
         poll_s: how often the device is looked at.
         quiet_s: without news for so long, the agent is asked whether the measurement still lives.
         pick_up_s: how old a finished measurement left on the device may be to be taken for this.
@@ -142,6 +143,7 @@ class MeasureSettings:
     runtime: RuntimeName | None = None
     deadline_s: float | None = None
     reconnect_s: float = 60.0
+    busy_s: float = 600.0
     poll_s: float = 0.5
     quiet_s: float = 10.0
     pick_up_s: float = 3600.0

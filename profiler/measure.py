@@ -22,6 +22,7 @@ import numpy as np
 
 from ..errors import (
     AgentFailed,
+    DeviceBusy,
     DeviceError,
     DeviceTimeout,
     EdgewrightError,
@@ -83,7 +84,8 @@ def measure(
         RuntimeMissing: the device has no Python or no runtime for a model.
         AgentFailed, DeviceOutOfMemory, DeviceTimeout, NoSpaceOnDevice: the only model failed so, or
             the measurement as a whole did.
-        DeviceError: anything else about the device; a busy one says who holds it.
+        DeviceBusy: another measurement did not end in time; it says which.
+        DeviceError: anything else about the device.
         IntegrityError: a file did not arrive as it was sent.
     """
     _check(models)
@@ -196,6 +198,28 @@ class _Measurement:
             reraise=True,
         )(action)
 
+    def when_free(self, action: Callable[[], T]) -> T:
+        """Does something as soon as no other measurement runs on the device."""
+        from tenacity import (
+            RetryCallState,
+            Retrying,
+            retry_if_exception_type,
+            stop_after_delay,
+            wait_fixed,
+        )
+
+        def waiting(state: RetryCallState) -> None:
+            if state.attempt_number == 1 and state.outcome is not None:
+                self.tell("connect", message=f"{state.outcome.exception()}; waiting for its end")
+
+        return Retrying(
+            retry=retry_if_exception_type(DeviceBusy),
+            wait=wait_fixed(2),
+            stop=stop_after_delay(self.settings.busy_s),
+            before_sleep=waiting,
+            reraise=True,
+        )(action)
+
     def push(self, agent: Agent, scratch: Path) -> tuple[Deployed, list[str]]:
         """Models and reference inputs; returns where they are, and the inputs' hashes."""
         blobs = []
@@ -271,7 +295,7 @@ class _Measurement:
 
         self.patiently(prepare)
         try:
-            self.patiently(begin)
+            self.when_free(lambda: self.patiently(begin))
         except DeviceError as error:
             if not error.transient:
                 remove(self.transport, self.directory)

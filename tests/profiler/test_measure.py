@@ -29,7 +29,7 @@ from small_models import (
 
 from edgewright.errors import (
     AgentFailed,
-    DeviceError,
+    DeviceBusy,
     DeviceOutOfMemory,
     NoSpaceOnDevice,
     RuntimeMissing,
@@ -315,14 +315,34 @@ def test_out_of_memory(base: Path, tmp_path: Path) -> None:
         measure(LocalTransport(), [model], settings(base, python=str(python)))
 
 
-def test_a_busy_device_says_who_holds_it(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_busy_device_is_waited_for(base: Path, tmp_path: Path, ends: bool) -> None:
     base.mkdir()
+    said: list[str] = []
     with (base / "lock").open("w") as lock:
         lock.write("0123456789abcdef" * 4)
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DeviceError, match=r"busy with another .* \(run 0123456789abcdef\)"):
-            measure(LocalTransport(), [measured(matmul(tmp_path / "m.onnx"))], settings(base))
+
+        def listen(event: ProgressEvent) -> None:
+            said.append(event.message)
+            if ends and "busy" in event.message:
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+        def run() -> list[Run | FailedRun]:
+            return measure(
+                LocalTransport(),
+                [measured(matmul(tmp_path / "m.onnx"))],
+                settings(base, busy_s=30 if ends else 0),
+                listen,
+            )
+
+        if ends:
+            assert len(run()) == 1
+            assert any("run 0123456789abcdef" in message for message in said)
+        else:
+            with pytest.raises(DeviceBusy, match=r"busy with another .* \(run 0123456789abcdef\)"):
+                run()
     assert list((base / "runs").iterdir()) == []
 
 
