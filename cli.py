@@ -471,16 +471,20 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+#: What typer returns after Ctrl-C: 128 + SIGINT, as shells do.
+_INTERRUPTED = 130
+
+
 def main() -> NoReturn:
     """Runs the command line; every error becomes one message and an exit code here."""
     _State.debug = _State.as_json = False
     try:
         code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
+            print("interrupted", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
     except EdgewrightError as error:
         _fail(error, error.message, error.hint, error.exit_code)
-    except KeyboardInterrupt as error:
-        _fail(error, "interrupted", None, 130)
     except BrokenPipeError:
         # The reader of our output has gone (`edgewright ... | head`); nothing is wrong.
         sys.stderr.close()
@@ -501,8 +505,8 @@ def _usage_of(error: Any) -> str | None:
     return f"see {context.command_path} --help" if context is not None else None
 
 
-def _fail(error: BaseException, message: str, hint: str | None, code: int) -> NoReturn:
-    if _State.debug and not isinstance(error, KeyboardInterrupt):
+def _fail(error: Exception, message: str, hint: str | None, code: int) -> NoReturn:
+    if _State.debug:
         import traceback
 
         traceback.print_exception(error)

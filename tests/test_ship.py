@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,3 +135,34 @@ def test_wrong_credentials(cli: Cli, over_ssh: SshDevice) -> None:
     model = FASHION / "model.onnx"
     refused = cli.refuses("profile", model, "-d", over_ssh.url, code=3, saying="access denied")
     assert "authorized_keys" in refused.err
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    """An interrupted measurement ends at once, and takes away what it sent."""
+    device = tmp_path / "device"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "edgewright",
+            "profile",
+            FASHION / "model.onnx",
+            "--mode",
+            "release",
+        ],
+        env={**os.environ, "EDGEWRIGHT_DEVICE_DIR": str(device)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("warm-up"):
+            break
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    assert "interrupted" in said and "Traceback" not in said
+    assert [p.name for p in device.rglob("*") if p.is_file()] == ["lock"]
+    # Nothing runs there any more: the lock is free.
+    with (device / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
