@@ -17,6 +17,7 @@ from clirunner import Cli
 from devices.base import SshDevice
 
 FASHION = Path(__file__).parent.parent / "examples" / "fashion-mnist"
+MODEL = FASHION / "model.onnx"
 REASON = "other tests run beside this one"
 
 PROJECT = """
