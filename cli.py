@@ -83,6 +83,7 @@ class _State:
 
     debug = False
     as_json = False
+    out = sys.stdout
 
 
 @app.command()
@@ -121,7 +122,7 @@ def export(
         ),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option(min=0.0, help="Allowed drop in the metric's own unit.")
+        float, typer.Option(min=0.0, max=1e9, help="Allowed drop in the metric's own unit.")
     ] = 0.01,
     project: Annotated[
         Path | None,
@@ -135,7 +136,6 @@ def export(
     Every candidate answers the evaluation samples beside the float model, and is kept only if the
     95% confidence interval of its drop lies within --max-drop.
     """
-    _State.as_json = as_json
     import tempfile
     from dataclasses import replace
 
@@ -191,7 +191,6 @@ def inspect(
 
     Inputs, outputs, operators, types, multiply-accumulates (MACs), weights, peak activations.
     """
-    _State.as_json = as_json
     from .profiler.report import facts_document
     from .targets.inspect import inspect_model
 
@@ -215,7 +214,6 @@ def check(
 
     Each finding names the operator, the reason and what to do about it.
     """
-    _State.as_json = as_json
     from .profiler.report import check_document
     from .targets.check import check as run_check
     from .targets.inspect import inspect_model
@@ -265,12 +263,13 @@ def profile(
 
     Latency with every sample, load time, memory, conditions, and whether the answers are right.
     """
-    _State.as_json = as_json
     from .files import ensure_directory, write_json
     from .pipeline import profile as run_profile
     from .profiler.job import MeasureSettings
 
     if output is not None:
+        if output.is_dir():
+            raise UsageError(f"{output} is a directory", hint="-o names the file for the run")
         ensure_directory(output.parent)
     settings = MeasureSettings(mode=mode, threads=threads, runtime=runtime)
     with _progress() as listener:
@@ -297,7 +296,9 @@ def compare(
     max_slowdown: Annotated[
         float | None,
         typer.Option(
-            min=0.0, help="Fail unless RUN is proven at most this much slower (0.05 is 5%)."
+            min=0.0,
+            max=1e6,
+            help="Fail unless RUN is valid, right and proven at most so much slower (0.05 is 5%).",
         ),
     ] = None,
     as_json: Json = False,
@@ -306,8 +307,7 @@ def compare(
 
     By the 95% confidence interval of the ratio of their times.
     """
-    _State.as_json = as_json
-    from .profiler.report import comparison_document
+    from .profiler.report import compared_document
     from .profiler.stats import compare_runs
 
     first, second = _read_run(reference), _read_run(run)
@@ -324,9 +324,13 @@ def compare(
 
         return comparison_text(first, second, comparison)
 
-    _show({"schema_version": 1, **comparison_document(comparison)}, table, as_json)
-    if max_slowdown is not None and (
-        comparison.interval is None or comparison.interval[1] > 1 + max_slowdown
+    _show(compared_document(first, second, comparison), table, as_json)
+    if max_slowdown is not None and not (
+        comparison.interval is not None
+        and comparison.interval[1] <= 1 + max_slowdown
+        and first.validity.valid
+        and second.validity.valid
+        and second.correctness.status == "passed"
     ):
         raise typer.Exit(1)
 
@@ -354,7 +358,6 @@ def ship(
 
     Export, evaluate, check, deploy, measure float and candidates in turn, choose, and judge.
     """
-    _State.as_json = as_json
     from .files import ensure_directory, write_json
     from .pipeline import preview
     from .pipeline import ship as run_ship
@@ -366,7 +369,12 @@ def ship(
     if dry_run:
         _show_plan(preview(told, base), as_json)
         return
+    if accept_invalid is not None and not accept_invalid.strip():
+        raise UsageError("--accept-invalid needs a reason in words")
     ensure_directory(output)
+    # What an earlier ship said must not stand beside the artifacts of this one.
+    for old in (output / "result.json", *(output / "runs").glob("[0-9][0-9]-*.json")):
+        old.unlink(missing_ok=True)
     with _progress() as listener:
         shipment = run_ship(
             told,
@@ -382,7 +390,12 @@ def ship(
         files[id(run)] = output / "runs" / name
         write_json(files[id(run)], run.to_json())
     document = ship_document(
-        shipment.judged, shipment.verdict, shipment.export, shipment.notes, files
+        shipment.judged,
+        shipment.verdict,
+        shipment.export,
+        shipment.notes,
+        accept_invalid,
+        files,
     )
     write_json(output / "result.json", document)
 
@@ -409,7 +422,6 @@ def _targets(context: typer.Context) -> None:
 @targets_app.command("list")
 def list_targets(as_json: Json = False) -> None:
     """List the devices."""
-    _State.as_json = as_json
     from .targets.load import list_targets as load_all
 
     found = load_all()
@@ -427,7 +439,6 @@ def show_target(
     name: Annotated[str, typer.Argument(autocompletion=_complete_target)], as_json: Json = False
 ) -> None:
     """Show one device with the source of each group of facts."""
-    _State.as_json = as_json
     from .targets.load import load_target
 
     document = load_target(name).model_dump(mode="json", exclude_none=True)
@@ -456,7 +467,6 @@ def doctor(as_json: Json = False) -> None:
 
     And what is missing for the rest, with the command that installs it.
     """
-    _State.as_json = as_json
     from .doctor import examine
 
     findings = examine()
@@ -477,9 +487,13 @@ _INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Runs the command line; every error becomes one message and an exit code here."""
-    _State.debug = _State.as_json = False
+    _State.debug, _State.as_json = False, "--json" in sys.argv
+    _State.out = sys.stdout
+    # With --json nothing else may reach standard output, whatever the user's own code prints.
+    apart = contextlib.redirect_stdout(sys.stderr) if _State.as_json else contextlib.nullcontext()
     try:
-        code = app(standalone_mode=False)
+        with apart:
+            code = app(standalone_mode=False)
         if code == _INTERRUPTED:
             print("interrupted", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
@@ -514,7 +528,7 @@ def _fail(error: Exception, message: str, hint: str | None, code: int) -> NoRetu
         import json
 
         body = {"type": type(error).__name__, "message": message, "hint": hint, "exit_code": code}
-        print(json.dumps({"error": body}, indent=2))
+        print(json.dumps({"error": body}, indent=2), file=_State.out)
     kind = "device error" if isinstance(error, DeviceError) else "error"
     print(f"{kind}: {message}", file=sys.stderr)
     if hint:
@@ -526,7 +540,7 @@ def _show(document: Any, table: Callable[[], Any], as_json: bool) -> None:
     if as_json:
         import json
 
-        print(json.dumps(document, indent=2, allow_nan=False))
+        print(json.dumps(document, indent=2, allow_nan=False), file=_State.out)
         return
     from rich.console import Console
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import UsageError
+from .errors import EdgewrightError, UsageError
 from .exporters.artifact import Array, Artifact
 from .exporters.data import Sample, open_dataset, seeded_samples
+from .exporters.evaluate import answers
 from .exporters.export import Candidate, Export, ExportRequest, Planned, export, plan_export
 from .exporters.float_model import describe_file
 from .exporters.runtime import LoadedArtifact
 from .exporters.source import parse_source
+from .profiler.deploy import remove
 from .profiler.gate import Judged, Limits, Measured, Verdict, decide, judge
 from .profiler.job import MeasuredModel, MeasureSettings, OnProgress, ProgressEvent
 from .profiler.measure import measure
@@ -75,20 +78,27 @@ def ship(
     """
     listener = listener or Listener()
     addresses = tuple(devices) or project.devices
-    transports = [open_transport(address) for address in addresses]
+    transports = {address: open_transport(address) for address in addresses}
+    sent: dict[str, list[str]] = {address: [] for address in addresses}
+    request = _request(project, base, directory)
     try:
-        for transport in transports:
+        for transport in transports.values():
             # A device that can't be reached is said before minutes of work, not after.
             transport.run(["true"])
-        made = export(_request(project, base, directory), listener.on_host)
+        made = export(request, listener.on_host)
         measured = [c for c in made.candidates if c.status == "kept" and c.compatible]
         models = [_measured_model(c.artifact, made) for c in measured]
         runs: dict[str, dict[str, Measured]] = {c.name: {} for c in made.candidates}
-        for address, transport in zip(addresses, transports, strict=True):
-            for run in _measure_valid(transport, models, project, listener):
+        for address, transport in transports.items() if models else ():
+            for run in _measure_valid(transport, models, project, listener, sent[address]):
                 runs[run.model_name][address] = run
+    except KeyboardInterrupt:
+        for address, transport in transports.items():
+            with contextlib.suppress(EdgewrightError):
+                remove(transport, *sent[address])
+        raise
     finally:
-        for transport in transports:
+        for transport in transports.values():
             transport.close()
     limits = Limits(
         max_p90_ms=project.budget.max_p90_ms,
@@ -97,9 +107,10 @@ def ship(
         accept_invalid=accept_invalid,
     )
     judged = tuple(
-        judge(c, runs[c.name], runs[_float_name(c, made)], limits) for c in made.candidates
+        judge(c, runs[c.name], runs[_float_name(c, made)], limits, request.targets)
+        for c in made.candidates
     )
-    return Shipment(project, made, judged, decide(judged), _notes(project, made, judged))
+    return Shipment(project, made, judged, decide(judged), _notes(request, made, judged))
 
 
 def preview(project: Project, base: Path) -> list[Planned]:
@@ -150,35 +161,36 @@ def profile(
     return result
 
 
-def _notes(project: Project, made: Export, judged: Sequence[Judged]) -> tuple[str, ...]:
-    """What the export noted, and devices that are not what their targets say."""
-    found = list(made.notes)
-    devices = {a: r.device for j in judged for a, r in j.runs.items() if isinstance(r, Run)}
-    for target in map(load_target, project.targets):
-        for address, facts in devices.items():
-            if facts.architecture not in (None, target.cpu.architecture):
-                found.append(
-                    f"{address} is {facts.architecture}, but target {target.name} is "
-                    f"{target.cpu.architecture}: the recipes were chosen for another CPU; set "
-                    "targets in the project file"
-                )
-            elif facts.features and (lacking := target.cpu.features - set(facts.features)):
+def _notes(request: ExportRequest, made: Export, judged: Sequence[Judged]) -> tuple[str, ...]:
+    """What the export and the runs noted, and features that a target has and no device."""
+    runs = [(a, r) for j in judged for a, r in j.runs.items() if isinstance(r, Run)]
+    found = [*made.notes, *(f"{address}: {note}" for address, run in runs for note in run.notes)]
+    for target in request.targets:
+        for address, run in runs:
+            same_kind = run.device.architecture == target.cpu.architecture
+            lacking = target.cpu.features - set(run.device.features)
+            if same_kind and run.device.features and lacking:
                 found.append(
                     f"{address} lacks {', '.join(sorted(lacking))}, which target {target.name} has"
                 )
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _request(project: Project, base: Path, directory: Path) -> ExportRequest:
     return ExportRequest(
         source=parse_source(project.source, base),
-        targets=tuple(load_target(name) for name in project.targets),
+        targets=tuple(load_target(_beside(base, name)) for name in project.targets),
         directory=directory,
         formats=project.formats,
         precisions=project.precisions,
         layout=project.layout,
         data=project.data_options(base),
     )
+
+
+def _beside(base: Path, name: str) -> str:
+    """A target's name; a file's path starts from the project file's folder."""
+    return str(base / name) if name.endswith(".toml") else name
 
 
 def _float_answers(path: Path, artifact: Artifact, samples: Sequence[Sample]) -> list[list[Array]]:
@@ -193,14 +205,16 @@ def _float_answers(path: Path, artifact: Artifact, samples: Sequence[Sample]) ->
                 f"{', '.join(p.spec.describe() for p in own)}"
             )
     loaded = LoadedArtifact(reference)
-    return [loaded.run(sample.inputs) for sample in samples]
+    return [answers(loaded.run, sample.inputs, index) for index, sample in enumerate(samples)]
 
 
 def _measured_model(artifact: Artifact, made: Export) -> MeasuredModel:
     samples = made.comparison[artifact.format][:REFERENCE_SAMPLES]
     reference = LoadedArtifact(made.float_artifacts[artifact.format])
-    answers = [reference.run(sample.inputs) for sample in samples]
-    return replace(_with_answers(artifact, samples), float_outputs=answers)
+    return replace(
+        _with_answers(artifact, samples),
+        float_outputs=[answers(reference.run, s.inputs, i) for i, s in enumerate(samples)],
+    )
 
 
 def _with_answers(artifact: Artifact, samples: Sequence[Sample]) -> MeasuredModel:
@@ -208,12 +222,16 @@ def _with_answers(artifact: Artifact, samples: Sequence[Sample]) -> MeasuredMode
     return MeasuredModel.of(
         artifact,
         [loaded.native_inputs(sample.inputs) for sample in samples],
-        host_outputs=[loaded.native_outputs(sample.inputs) for sample in samples],
+        host_outputs=[answers(loaded.native_outputs, s.inputs, i) for i, s in enumerate(samples)],
     )
 
 
 def _measure_valid(
-    transport: Transport, models: list[MeasuredModel], project: Project, listener: Listener
+    transport: Transport,
+    models: list[MeasuredModel],
+    project: Project,
+    listener: Listener,
+    sent: list[str],
 ) -> list[Measured]:
     settings = MeasureSettings(
         mode=project.profile.mode,
@@ -222,7 +240,7 @@ def _measure_valid(
     )
     attempts = ATTEMPTS[project.profile.mode]
     for attempt in range(1, attempts + 1):
-        runs = measure(transport, models, settings, listener.on_device)
+        runs = measure(transport, models, settings, listener.on_device, sent=sent)
         spoilt = [r for r in runs if isinstance(r, Run) and not r.validity.valid]
         if not spoilt or attempt == attempts or any(r.device.emulated for r in spoilt):
             break

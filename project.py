@@ -73,6 +73,13 @@ class Project(Model):
     budget: Budget = Field(default_factory=Budget)
     profile: Profile = Field(default_factory=Profile)
 
+    @field_validator("formats", "precisions", "targets", "devices")
+    @classmethod
+    def _are_distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("names something twice")
+        return value
+
     def data_options(self, base: Path) -> DataOptions:
         """The data as the exporters take it."""
         return DataOptions(

@@ -32,7 +32,7 @@ from edgewright.files import write_json, write_text
 from edgewright.profiler.job import MeasuredModel, MeasureSettings, Sampling
 from edgewright.profiler.measure import measure
 from edgewright.profiler.result import FailedRun, Run
-from edgewright.profiler.stats import ratio_to
+from edgewright.profiler.stats import compare_runs
 from edgewright.profiler.transports import open_transport
 from edgewright.progress import ProgressPrinter
 from edgewright.targets.inspect import inspect_model
@@ -238,7 +238,7 @@ def _timing(threads: int, result: Run | FailedRun, reference: Run | FailedRun) -
         return Timing(threads=threads, failure=result.message)
     if isinstance(reference, FailedRun) or result is reference:
         return Timing(threads=threads, run=result)
-    ratio = ratio_to(reference, result)
+    ratio = compare_runs(reference, result)
     low_high = None if ratio.interval is None else (1 / ratio.interval[1], 1 / ratio.interval[0])
     return Timing(threads=threads, run=result, speedup=ratio.speedup, interval=low_high)
 

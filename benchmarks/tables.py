@@ -92,7 +92,7 @@ def _sections(report: Report) -> Iterator[tuple[str, str, list[Row]]]:
     for (example, model_format), rows in groupby(report.rows, lambda r: (r.example, r.format)):
         found = list(rows)
         judged = next((row.evaluation for row in found if row.evaluation), None)
-        metric = f"{judged.metric} of {judged.samples} samples" if judged else ""
+        metric = f"{judged.metric} on {judged.samples} samples" if judged else ""
         yield f"{example}, {_FORMATS[model_format]}", metric, found
 
 
@@ -114,7 +114,7 @@ def _lines(row: Row, report: Report) -> Iterator[list[str]]:
     timed = [cell for timing in row.timings for cell in _timed(timing)] or blank
     yield [row.name, size, *timed, *_judged(row.evaluation)]
     if row.exactly is not None:
-        yield ["  exact integers", "", *blank, *_judged(row.exactly)]
+        yield ["↳ exact integers", "", *blank, *_judged(row.exactly)]
 
 
 def _timed(timing: Timing) -> list[str]:

@@ -93,7 +93,7 @@ def evaluate(
     float_scores: list[float] = []
     total = len(dataset)
     for index, sample in enumerate(dataset):
-        floats = _float_outputs(float_model.run, sample.inputs, index)
+        floats = answers(float_model.run, sample.inputs, index)
         _refuse_nan(floats, reference, index)
         with_place = f"{dataset.description}, sample {index}"
         float_scores.append(_finite_value(metric, floats, sample, with_place))
@@ -137,7 +137,7 @@ def differences(
     worst = [0.0] * len(names)
     powers = [(0.0, 0.0)] * len(names)
     for index, sample in enumerate(samples):
-        wanted = _float_outputs(reference, sample, index)
+        wanted = answers(reference, sample, index)
         try:
             given = artifact.run(sample.inputs)
         except Exception as error:
@@ -150,6 +150,10 @@ def differences(
                     f"the model gives NaN or Inf in output {names[at]} (input {index})",
                     hint="mend the model, or give --calibration data that it can work on",
                 )
+            if not np.isfinite(y).all():
+                raise ConversionError(
+                    f"output {names[at]} of the model made has NaN or Inf (input {index})"
+                )
             wide = x.astype(np.float64)
             off = wide - y.astype(np.float64)
             worst[at] = max(worst[at], float(np.abs(off).max(initial=0.0)))
@@ -161,16 +165,19 @@ def differences(
     )
 
 
-def _float_outputs(
-    run: Callable[[_Input], Sequence[Array]], sample: _Input, index: int
-) -> list[Array]:
+def answers(run: Callable[[_Input], Sequence[Array]], sample: _Input, index: int) -> list[Array]:
+    """One inference of the user's own model; `index` is the sample's number in messages.
+
+    Raises:
+        UsageError: the runtime can't run the model on this input.
+    """
     try:
         return list(run(sample))
     except EdgewrightError:
         raise
     except Exception as error:
         raise UsageError(
-            f"the float model fails on input {index}: {first_line(error)}",
+            f"the model fails on input {index}: {first_line(error)}",
             hint="the data are not what the model takes (an index out of range, for example)",
         ) from error
 
@@ -276,7 +283,7 @@ def judge_drop(
 def _interval(
     metric: Metric, float_scores: list[float], scores: list[float]
 ) -> tuple[float, float] | None:
-    if metric.binary:
+    if metric.higher_is_better and {*float_scores, *scores} <= {0.0, 1.0}:
         return binary_interval(float_scores, scores)
     drops = np.asarray(
         [metric.drop(x, y) for x, y in zip(float_scores, scores, strict=True)], dtype=np.float64

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -168,8 +169,11 @@ def export(
     metric = get_metric(request.data.metric, request.data.base) if request.data.metric else None
     formats = request.formats or (_preferred_format(request),)
     ensure_directory(request.directory)
-    parts = [_export_format(request, f, metric, on_progress) for f in formats]
-    candidates = tuple(c for part in parts for c in part.candidates)
+    with tempfile.TemporaryDirectory(prefix=".edgewright-", dir=request.directory) as scratch:
+        # All of it or nothing: what fails half-way leaves no artifact behind.
+        drafts = replace(request, directory=Path(scratch))
+        parts = [_export_format(drafts, f, metric, on_progress) for f in formats]
+        candidates = tuple(_moved(c, request) for part in parts for c in part.candidates)
     return Export(
         candidates=candidates,
         chosen=_choose(candidates, request),
@@ -193,6 +197,15 @@ def plan_export(request: ExportRequest) -> list[Planned]:
         facts = inspect_model(reference.path)
         planned += _planned(request, facts, request.data.calibration is not None)
     return planned
+
+
+def _moved(candidate: Candidate, request: ExportRequest) -> Candidate:
+    artifact = candidate.artifact
+    final = request.directory / artifact.path.name
+    if request.source.path is not None and final.resolve() == request.source.path.resolve():
+        raise UsageError(f"{final} is the source itself", hint="choose another -o DIR")
+    artifact.path.replace(final)
+    return replace(candidate, artifact=replace(artifact, path=final))
 
 
 @dataclass

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import ConversionError, UsageError
 from ..files import written_whole
 from ..targets.facts import ModelFacts
@@ -17,7 +19,7 @@ from .artifact import Array, Artifact, OutputDifference, Port, Precision
 from .convert import Conversion, Converted, convert_source
 from .convert.base import Layout
 from .data import Dataset, Sample, seeded_samples
-from .evaluate import differences
+from .evaluate import answers, differences
 from .runtime import LoadedArtifact
 from .source import Source
 
@@ -92,18 +94,36 @@ def _copied(
             hint="export from the float model, or use edgewright check and edgewright profile "
             "on this file as it is",
         )
-    if destination.resolve() == source.file.resolve():
-        raise UsageError(f"{destination} is the source itself", hint="choose another -o DIR")
     with written_whole(destination) as temporary:
         if facts.external_data:
             _embed_weights(source.file, temporary)
         else:
             shutil.copyfile(source.file, temporary)
-    artifact = _artifact(inspect_model(destination), destination, source.spec)
-    dataset = open_data(artifact.inputs)
-    if dataset is None:
-        return artifact, (seeded_samples(artifact.inputs, _COMPARED_SAMPLES), "seeded inputs")
-    return artifact, (dataset.first(_COMPARED_SAMPLES), dataset.description)
+        draft = _artifact(inspect_model(temporary), temporary, source.spec)
+        dataset = open_data(draft.inputs)
+        if dataset is not None:
+            samples, words = dataset.first(_COMPARED_SAMPLES), dataset.description
+        else:
+            samples, words = seeded_samples(draft.inputs, _COMPARED_SAMPLES), "seeded inputs"
+        _refuse_without_numbers(draft, samples, words)
+    return replace(draft, path=destination), (samples, words)
+
+
+def _refuse_without_numbers(artifact: Artifact, samples: Sequence[Sample], words: str) -> None:
+    """A model that gives no number for any input has nothing to be compared with.
+
+    One that fails for some random inputs (a logarithm of negative ones) may be right on real data;
+    those are looked at sample by sample in `evaluate`.
+    """
+    loaded = LoadedArtifact(artifact)
+    given = [answers(loaded.run, sample.inputs, index) for index, sample in enumerate(samples)]
+    for port, outputs in zip(artifact.outputs, zip(*given, strict=True), strict=True):
+        if not any(np.isfinite(output).all() for output in outputs):
+            raise UsageError(
+                f"the model gives NaN or Inf in output {port.source_name} for each of "
+                f"{len(samples)} inputs ({words})",
+                hint="mend the model, or give --calibration data that it can work on",
+            )
 
 
 def _embed_weights(source: Path, destination: Path) -> None:

@@ -25,7 +25,6 @@ class Metric:
         name: as the user names it.
         score: of one sample.
         needs_labels: whether samples without a label are an error.
-        binary: scores are 0 or 1, so that paired differences are those of a 2x2 table.
         higher_is_better: the drop is float - candidate where True, candidate - float otherwise.
         meaning: one line for people.
     """
@@ -33,7 +32,6 @@ class Metric:
     name: str
     score: Score
     needs_labels: bool
-    binary: bool
     higher_is_better: bool
     meaning: str
 
@@ -109,6 +107,8 @@ def _agreement(outputs: Sequence[Array], floats: Sequence[Array], _: Array | Non
 def _truth(floats: Sequence[Array], label: Array | None, size: int) -> npt.NDArray[np.float64]:
     if label is None:
         return floats[0].astype(np.float64).ravel()
+    if label.dtype.kind not in "iubf":
+        raise UsageError(f"labels are {label.dtype}, not numbers")
     if label.size != size:
         raise UsageError(f"a label has {label.size} values, but the model's output {size}")
     return label.astype(np.float64).ravel()
@@ -143,18 +143,18 @@ def _user_metric(spec: str, base: Path | None) -> Metric:
         with blaming_user(f"the metric {spec}"):
             return float(function(list(outputs), label))
 
-    return Metric(spec, score, False, False, True, "yours: higher is better")
+    return Metric(spec, score, False, True, "yours: higher is better")
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("top1", _top(1), True, True, True, "right class first"),
-        Metric("top5", _top(5), True, True, True, "right class among the first five"),
-        Metric("agreement", _agreement, False, True, True, "same first class as the float model"),
-        Metric("cosine", _cosine, False, False, True, "cosine to the float model's outputs"),
-        Metric("sqnr", _noise, False, False, False, "noise / signal power; 0.01 is 20 dB SQNR"),
-        Metric("mae", _mean_absolute, False, False, False, "mean absolute error of output 0"),
-        Metric("mse", _mean_squared, False, False, False, "mean squared error of output 0"),
+        Metric("top1", _top(1), True, True, "right class first"),
+        Metric("top5", _top(5), True, True, "right class among the first five"),
+        Metric("agreement", _agreement, False, True, "same first class as the float model"),
+        Metric("cosine", _cosine, False, True, "cosine to the float model's outputs"),
+        Metric("sqnr", _noise, False, False, "noise / signal power; 0.01 is 20 dB SQNR"),
+        Metric("mae", _mean_absolute, False, False, "mean absolute error of output 0"),
+        Metric("mse", _mean_squared, False, False, "mean squared error of output 0"),
     )
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UsageError
+from .user_code import blaming_user
 
 SourceKind = Literal["torch", "exported-program", "keras", "saved-model", "onnx", "tflite"]
 
@@ -99,10 +100,13 @@ def _factory(spec: str, head: str, factory: str, base: Path | None) -> Source:
         if not path.is_file():
             raise UsageError(f"{path}: no such file (in source {spec})")
         return Source(spec, "torch", path, factory=factory)
-    try:
-        found = importlib.util.find_spec(head)
-    except (ImportError, ValueError):
-        found = None
+    if head.startswith("."):
+        raise UsageError(f"no module named {head} (in source {spec})", hint=_EXPECTED)
+    with blaming_user(f"importing {head}"):
+        try:
+            found = importlib.util.find_spec(head)
+        except ModuleNotFoundError:
+            found = None
     if found is None:
         raise UsageError(f"no module named {head} (in source {spec})", hint=_EXPECTED)
     return Source(spec, "torch", None, module=head, factory=factory)

@@ -93,10 +93,12 @@ def _first_line(error: BaseException) -> str:
 def _where(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
-    not_theirs = (f"{Path(__file__).parent}/", f"{sysconfig.get_path('stdlib')}/", "<frozen")
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(not_theirs) and "site-packages" not in frame.filename
-    ]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_users_file(f.filename)]
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
+def is_users_file(filename: str) -> bool:
+    """Whether a frame's file is the user's: neither ours, a library's nor Python's own."""
+    ours = f"{Path(__file__).parent}/"
+    python = f"{sysconfig.get_path('stdlib')}/"
+    return "site-packages" not in filename and not filename.startswith((ours, python, "<"))

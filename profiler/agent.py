@@ -7,7 +7,6 @@ and exits with 3.
     facts                   what the device is, and which runtimes it has
     hash PATH...            SHA-256 of files; null where there is none
     adopt [SHA PART FINAL]  renames PART to FINAL if its SHA-256 is right, else deletes it
-    clean BASE [--blobs]    deletes what measurements left, and on demand all that was pushed
     start DIR               starts the measurement described by DIR/job.json, detached
     poll DIR [--since N]    its state and its progress from line N on
     stop DIR                ends it and every process it started
@@ -16,7 +15,8 @@ and exits with 3.
 
 What is timed: `invoke()` alone, between two reads of `time.perf_counter_ns`. For ONNX Runtime that
 is `InferenceSession.run`, which also allocates the output arrays; for TFLite runtimes it is
-`Interpreter.invoke`, with the inputs already copied in and the outputs not yet copied out.
+`Interpreter.invoke`, with the inputs already copied in and the outputs not yet copied out. What the
+clock is too coarse to see is taken to last as long as the clock's resolution.
 
 Files of one measurement, BASE/runs/RUN_ID: job.json (pushed), pid, progress.jsonl, outputs-N.npz,
 worker-N.stderr, conductor.stderr, result.json (written whole, last). BASE/lock is held by whichever
@@ -500,16 +500,6 @@ def stop(directory: str) -> Json:
     return {"stopped": stopped}
 
 
-def clean(base: str, blobs: bool) -> Json:
-    """Deletes what measurements left, and on demand all that was pushed; not while one runs."""
-    lock = take_lock(base + "/runs/clean")
-    names = os.listdir(base) if blobs else ["runs"]
-    for name in names:
-        shutil.rmtree(os.path.join(base, name), ignore_errors=True)
-    os.close(lock)
-    return {"deleted": sorted(names)}
-
-
 # --- The worker: one model in one process ---------------------------------------------------------
 
 
@@ -605,6 +595,8 @@ class Worker:
         self.engine = None  # type: Any
         self.samples = []  # type: List[List[Any]]
         self.position = 0
+        clock = time.get_clock_info("perf_counter")
+        self.resolution_ns = max(1, math.ceil(1e9 * clock.resolution))
 
     def load(self, task: Json) -> Json:
         import numpy
@@ -634,7 +626,9 @@ class Worker:
         self.position += 1
         began = time.perf_counter_ns()
         self.engine.invoke()
-        return time.perf_counter_ns() - began
+        spent = time.perf_counter_ns() - began
+        # No inference takes no time: what the clock did not see was shorter than its tick.
+        return spent or self.resolution_ns
 
     def first(self, task: Json) -> Json:
         return {"first_inference_ms": self.infer() / 1e6}
@@ -903,6 +897,7 @@ class Conductor:
             Measured(index, model, self.job, directory, deadline)
             for index, model in enumerate(self.job["models"])
         ]
+        self.in_turn = True
         self.notes = []  # type: List[str]
         self.conditions = []  # type: List[Json]
         self.last_told = 0.0
@@ -914,6 +909,7 @@ class Conductor:
             free = memory_bytes("MemAvailable")
             if len(self.models) > 1 and free < needed:
                 groups = [[model] for model in self.models]
+                self.in_turn = False
                 self.notes.append(
                     "the models were measured one after another, not in turn: together they need "
                     "about %d MiB and %d MiB are free" % (needed >> 20, free >> 20)
@@ -936,6 +932,7 @@ class Conductor:
         return {
             "schema": 1,
             "duration_s": time.monotonic() - self.began,
+            "in_turn": self.in_turn,
             "notes": self.notes,
             "models": [model.document() for model in self.models],
         }
@@ -1055,9 +1052,6 @@ def main(arguments: Sequence[str]) -> int:
     commands.add_parser("worker")
     commands.add_parser("hash").add_argument("paths", nargs="+")
     commands.add_parser("adopt").add_argument("words", nargs="+")
-    cleaning = commands.add_parser("clean")
-    cleaning.add_argument("base", type=os.path.abspath)
-    cleaning.add_argument("--blobs", action="store_true")
     for name in ("start", "poll", "stop", "run"):
         commands.add_parser(name).add_argument("directory", type=os.path.abspath)
     commands.choices["poll"].add_argument("--since", type=int, default=0)
@@ -1069,7 +1063,6 @@ def main(arguments: Sequence[str]) -> int:
         "facts": facts,
         "hash": lambda: {path: sha256(path) for path in given.paths},
         "adopt": lambda: adopt(given.words),
-        "clean": lambda: clean(given.base, given.blobs),
         "start": lambda: start(given.directory),
         "poll": lambda: poll(given.directory, given.since),
         "stop": lambda: stop(given.directory),

@@ -2,6 +2,8 @@
 
 The rule, for each output over all reference inputs:
 
+- NaN or Inf on the device fails, even where the host gives the same: such an answer is of no use,
+  and equal ones would say nothing of the kernels.
 - A float model has to agree with itself on the host: largest error at most 0.1% of the output's
   largest value (2% for float16), room for another order of summation but not for a wrong kernel.
 - A quantized model rounds, and kernels of two CPUs may round differently (ONNX Runtime on x86
@@ -36,7 +38,7 @@ class Difference:
     """How far answers are from a reference.
 
     Attributes:
-        max_abs_error: None where one of them has NaN or Inf that the other has not.
+        max_abs_error: None where one of them has NaN or Inf.
         sqnr_db: 10 log10(sum(x^2) / sum((x - y)^2)); infinite where there is no difference, None
             where there is no number.
         cosine: None where one of them is zero throughout, or there is no number.
@@ -50,15 +52,12 @@ class Difference:
 
 
 def difference(actual: Array, reference: Array) -> Difference:
-    """Compares arrays of one shape as real numbers; equal NaN and Inf are no difference."""
+    """Compares arrays of one shape as real numbers."""
     x = reference.astype(np.float64).ravel()
     y = actual.astype(np.float64).ravel()
-    same = (x == y) | (np.isnan(x) & np.isnan(y))
-    numbers = np.isfinite(x) & np.isfinite(y)
     peak = float(np.max(np.abs(x), initial=0.0, where=np.isfinite(x)))
-    if not np.all(same | numbers):
+    if not (_is_finite(x) and _is_finite(y)):
         return Difference(None, None, None, peak)
-    x, y = x[numbers], y[numbers]
     noise, signal = float(np.sum((x - y) ** 2)), float(np.sum(x**2))
     if noise == 0:
         sqnr = float("inf")
@@ -86,11 +85,19 @@ def check_answers(
     if device_outputs is None:
         return Correctness(status="not-checked", reason="the device returned no outputs")
     count = len(device_outputs)
+    device = _comparable(model, device_outputs)
+    broken = [
+        index
+        for index in range(len(model.outputs))
+        if not all(_is_finite(sample[index]) for sample in device)
+    ]
     if not model.host_outputs and not model.float_outputs:
         return Correctness(
-            status="not-checked", inputs=count, reason="there is no reference to compare with"
+            status="failed" if broken else "not-checked",
+            inputs=count,
+            reason="; ".join(_broken(model.outputs[index].name) for index in broken)
+            or "there is no reference to compare with",
         )
-    device = _comparable(model, device_outputs)
     host = _comparable(model, model.host_outputs) if model.host_outputs else None
     original = model.float_outputs or None
     checks: list[OutputCheck] = []
@@ -112,7 +119,11 @@ def check_answers(
             checks.append(_check(port.name, "self", to_self))
         if to_float is not None:
             checks.append(_check(port.name, "float", to_float))
-        verdicts.append(_judge(port.name, model.precision, to_self, to_float, allowance))
+        if index in broken:
+            against: Literal["self", "float"] = "float" if to_self is None else "self"
+            verdicts.append(_Verdict(False, against, _broken(port.name)))
+        else:
+            verdicts.append(_judge(port.name, model.precision, to_self, to_float, allowance))
     failed = [verdict for verdict in verdicts if not verdict.passed]
     deciding = (failed or verdicts)[0]
     return Correctness(
@@ -138,9 +149,15 @@ def _judge(
     to_float: Difference | None,
     host_to_float_db: float | None,
 ) -> _Verdict:
-    for found in (to_self, to_float):
+    references: tuple[tuple[Literal["self", "float"], Difference | None], ...] = (
+        ("self", to_self),
+        ("float", to_float),
+    )
+    for reference, found in references:
         if found is not None and found.max_abs_error is None:
-            return _Verdict(False, "self", f"{name}: NaN or Inf where the host has numbers")
+            return _Verdict(
+                False, reference, f"{name}: NaN or Inf on the host where the device has numbers"
+            )
     if precision in MAX_ERROR:
         found, against = (to_self, "self") if to_self is not None else (to_float, "float")
         assert found is not None and found.max_abs_error is not None
@@ -187,6 +204,14 @@ def _comparable(
 
 def _column(outputs: Sequence[Sequence[Array]] | None, index: int) -> list[Array] | None:
     return None if outputs is None else [sample[index] for sample in outputs]
+
+
+def _is_finite(array: Array) -> bool:
+    return bool(np.isfinite(array.astype(np.float64)).all())
+
+
+def _broken(name: str) -> str:
+    return f"{name}: the device gives NaN or Inf"
 
 
 def _shape_problem(pieces: Sequence[list[Array] | None]) -> str | None:

@@ -78,7 +78,6 @@ class Agent:
         path: the agent itself.
         sha256: of the agent.
         free_bytes: of the disk, when the agent was brought there.
-        sent: whether it had to be sent.
     """
 
     transport: Transport
@@ -87,7 +86,6 @@ class Agent:
     path: str
     sha256: str
     free_bytes: int
-    sent: bool
 
     def ask(self, *arguments: str, timeout_s: float = 60.0) -> dict[str, Any]:
         """One command of `agent.py`.
@@ -162,13 +160,18 @@ class Deployed:
 
 
 def install_agent(
-    transport: Transport, *, base: str | None = None, python: str | None = None
+    transport: Transport,
+    *,
+    base: str | None = None,
+    python: str | None = None,
+    journal: list[str] | None = None,
 ) -> Agent:
     """Brings the agent to a device, or finds it there.
 
     Args:
         base: absolute directory on the device.
         python: name or path of its Python; by default 'python3', on this machine the running one.
+        journal: as for `deploy`.
 
     Raises:
         RuntimeMissing: there is no Python, or one that is too old.
@@ -198,16 +201,17 @@ def install_agent(
         sha256 = sha256_file(local)
         final = f"{base}/blobs/{sha256}.py"
         state = _prepare(transport, lines[0], base, final, "", sha256)
-        sent = not state["whole"]
         for _ in range(2):
             if state["whole"]:
                 break
             part = _part(final)
+            if journal is not None:
+                journal += [part, final]
             transport.push(local, part)
             state = _prepare(transport, lines[0], base, final, part, sha256)
     if not state["whole"]:
         raise IntegrityError(f"{transport.address}: the agent arrived damaged, twice")
-    return Agent(transport, lines[0], base, final, sha256, state["free_bytes"], sent)
+    return Agent(transport, lines[0], base, final, sha256, state["free_bytes"])
 
 
 def deploy(
@@ -223,8 +227,8 @@ def deploy(
 
     Args:
         on_bytes: called with (bytes sent, bytes to send).
-        journal: takes the path of each file that is sent, before it is: what an interrupted call
-            may have left.
+        journal: takes the path of each file that is sent, and the one it travels under, before it
+            is: what an interrupted call may have left.
 
     Raises:
         NoSpaceOnDevice: the disk has no room, or ran full.
@@ -277,15 +281,6 @@ def remove(transport: Transport, *paths: str) -> None:
     done = transport.run(["rm", "-rf", "--", *paths])
     if done.code != 0:
         raise DeviceError(f"{transport.address}: can't delete {paths[0]}: {_last(done.stderr)}")
-
-
-def clean_up(agent: Agent, *, keep_blobs: bool) -> None:
-    """Deletes what measurements left on the device, and unless kept everything that was sent.
-
-    Raises:
-        DeviceError: a measurement runs.
-    """
-    agent.ask("clean", agent.base, *([] if keep_blobs else ["--blobs"]))
 
 
 def _read_cpuinfo(text: str, architecture: str) -> tuple[str | None, tuple[str, ...]]:

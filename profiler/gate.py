@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..exporters.export import Candidate
+from ..targets.profile import TargetProfile
 from .result import FailedRun, Run
-from .stats import Comparison, ratio_to
+from .stats import Comparison, compare_runs
 
 Measured = Run | FailedRun
 
@@ -19,7 +20,8 @@ class Limits:
 
     Attributes:
         max_p90_ms: judged by the upper end of p90's 95% confidence interval.
-        accept_invalid: the user's words for passing runs that are not valid; None: they fail.
+        accept_invalid: the user's words for passing runs that are not valid, or of another kind of
+            device; None: they fail.
     """
 
     max_p90_ms: float | None = None
@@ -35,13 +37,21 @@ class Judged:
     Attributes:
         runs: what each device (by address) measured; empty where it was not measured.
         ratios: time relative to the float model of the same format, by device.
-        reasons: why it does not pass; empty where it does.
+        breaches: how it breaks the budget or does not fit a target.
+        unproven: what keeps it from being proven: accuracy, or a measurement that failed, was
+            spoilt, or was made on another kind of device.
     """
 
     candidate: Candidate
     runs: Mapping[str, Measured]
     ratios: Mapping[str, Comparison]
-    reasons: tuple[str, ...]
+    breaches: tuple[str, ...]
+    unproven: tuple[str, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it does not pass; empty where it does."""
+        return self.unproven + self.breaches
 
     @property
     def passed(self) -> bool:
@@ -50,7 +60,11 @@ class Judged:
     @property
     def is_faster(self) -> bool:
         """Proven faster than its float model on every device."""
-        return bool(self.ratios) and all(ratio.is_faster for ratio in self.ratios.values())
+        return (
+            bool(self.runs)
+            and set(self.ratios) == set(self.runs)
+            and all(ratio.is_faster for ratio in self.ratios.values())
+        )
 
     @property
     def p50_ms(self) -> float:
@@ -75,49 +89,58 @@ def judge(
     runs: Mapping[str, Measured],
     floats: Mapping[str, Measured],
     limits: Limits,
+    targets: Sequence[TargetProfile],
 ) -> Judged:
     """Holds one candidate against the budget on every device.
 
     Args:
         runs: of this candidate, by device.
         floats: of the float model of the same format, by device.
+        targets: what the release is for; each needs a device of its architecture among the runs.
     """
     ratios = {
-        device: ratio_to(reference, run)
+        device: compare_runs(reference, run)
         for device, run in runs.items()
         if isinstance(run, Run)
         and isinstance(reference := floats.get(device), Run)
         and candidate.artifact.precision != "float32"
     }
-    reasons = [
-        *_accuracy(candidate),
-        *_compatibility(candidate),
-        *_size(candidate, limits),
-        *(reason for device, run in runs.items() for reason in _run(device, run, limits)),
-    ]
-    if not reasons and not runs:
-        reasons = ["was not measured on any device"]
-    return Judged(candidate, runs, ratios, tuple(reasons))
+    breaches = [*_compatibility(candidate), *_size(candidate, limits)]
+    unproven = _accuracy(candidate)
+    for device, run in runs.items():
+        unproven += _measurement(device, run, limits)
+        if isinstance(run, Run):
+            breaches += _budget(device, run, limits)
+    if limits.accept_invalid is None:
+        unproven += _elsewhere(runs, targets)
+    if not runs and not breaches and not unproven:
+        unproven = ["was not measured on any device"]
+    return Judged(candidate, runs, ratios, tuple(breaches), tuple(unproven))
 
 
 def decide(judged: Sequence[Judged]) -> Verdict:
     """Chooses the fastest candidate that passes.
 
-    A quantized one has to be proven faster than its float model, unless that does not pass itself.
+    A quantized one has to be proven faster than its float model, unless that breaks the budget.
     """
-    passing = sorted((j for j in judged if j.passed), key=lambda j: j.p50_ms)
-    if not passing:
-        return Verdict(False, None, tuple(f"{j.candidate.name}: {j.reasons[0]}" for j in judged))
-    floats = {
-        j.candidate.artifact.format for j in passing if j.candidate.artifact.precision == "float32"
-    }
-    for item in passing:
-        artifact = item.candidate.artifact
-        is_float = artifact.precision == "float32"
-        if is_float or item.is_faster or artifact.format not in floats:
+    floats = {j.candidate.artifact.format: j for j in judged if _is_float(j)}
+    reasons = []
+    for item in sorted((j for j in judged if j.passed), key=lambda j: j.p50_ms):
+        reference = floats[item.candidate.artifact.format]
+        hopeless = bool(reference.breaches) and not reference.unproven
+        if _is_float(item) or item.is_faster or hopeless:
             return Verdict(True, item.candidate.name, _why(item))
-    # Unreachable: where a format's float model passes, it is in the list itself.
-    raise AssertionError("a float model passed, but was not considered")
+        if not reference.passed:
+            reasons.append(
+                f"{item.candidate.name}: not proven faster than float, whose own measurement "
+                f"does not count: {reference.reasons[0]}"
+            )
+    reasons += [f"{j.candidate.name}: {j.reasons[0]}" for j in judged if not j.passed]
+    return Verdict(False, None, tuple(reasons))
+
+
+def _is_float(item: Judged) -> bool:
+    return item.candidate.artifact.precision == "float32"
 
 
 def _why(item: Judged) -> tuple[str, ...]:
@@ -127,7 +150,7 @@ def _why(item: Judged) -> tuple[str, ...]:
         if ratio.interval is not None:
             told += f" [{1 / ratio.interval[1]:.2f}, {1 / ratio.interval[0]:.2f}]"
         reasons.append(told)
-    if item.candidate.artifact.precision == "float32":
+    if _is_float(item):
         reasons = ["no quantized candidate is proven to be as good and faster; float it is"]
     return tuple(reasons)
 
@@ -154,14 +177,29 @@ def _size(candidate: Candidate, limits: Limits) -> list[str]:
     return [f"is {size} bytes, the budget {limits.max_size_bytes}"]
 
 
-def _run(device: str, run: Measured, limits: Limits) -> list[str]:
+def _measurement(device: str, run: Measured, limits: Limits) -> list[str]:
     if isinstance(run, FailedRun):
         return [f"failed on {device}: {run.message}"]
     reasons = []
-    if run.correctness.status == "failed":
+    if run.correctness.status != "passed":
         reasons.append(f"gives wrong answers on {device}: {run.correctness.reason}")
     if not run.validity.valid and limits.accept_invalid is None:
         reasons.append(f"measurement on {device} is invalid: {run.validity.reasons[0]}")
+    return reasons
+
+
+def _elsewhere(runs: Mapping[str, Measured], targets: Sequence[TargetProfile]) -> list[str]:
+    kinds = {r.device.architecture: d for d, r in runs.items() if isinstance(r, Run)}
+    return [
+        f"was not measured on a device like {target.name} ({target.cpu.architecture}), only on "
+        + ", ".join(f"{device} ({kind})" for kind, device in kinds.items())
+        for target in targets
+        if kinds and target.cpu.architecture not in kinds
+    ]
+
+
+def _budget(device: str, run: Run, limits: Limits) -> list[str]:
+    reasons = []
     if limits.max_p90_ms is not None:
         reasons += _latency(device, run, limits.max_p90_ms)
     if limits.max_peak_rss_bytes is not None:

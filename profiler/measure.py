@@ -13,7 +13,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,8 +65,13 @@ def measure(
     models: Sequence[MeasuredModel],
     settings: MeasureSettings | None = None,
     on_progress: OnProgress | None = None,
+    *,
+    sent: list[str] | None = None,
 ) -> list[Run | FailedRun]:
     """Measures models on a device under the same conditions, block by block in turn.
+
+    Where the device's memory is too small for all the models at once, they follow one another: the
+    runs then have a `measurement` each, and a note that says so.
 
     Ctrl-C ends it on the device and deletes what was sent for it; any other end of this process
     leaves it running there, to be picked up by the next call with the same models and settings.
@@ -75,6 +80,10 @@ def measure(
         transport: the way to the device; it is closed on Ctrl-C only.
         models: at least one; with several, one that fails is in the list as a FailedRun.
         on_progress: called with what happens, as it happens, in this thread.
+        sent: the caller's journal of files on the device. Models, inputs and the agent are added
+            when they are sent, not where the device has them already; Ctrl-C deletes all that is in
+            it. One list for several measurements on one device makes Ctrl-C in a later one delete
+            what the earlier ones sent, too; another device needs another list.
 
     Returns:
         One result for each model, in order.
@@ -90,7 +99,11 @@ def measure(
     """
     _check(models)
     measurement = _Measurement(
-        transport, models, settings or MeasureSettings(), on_progress or (lambda event: None)
+        transport,
+        models,
+        settings or MeasureSettings(),
+        on_progress or (lambda event: None),
+        [] if sent is None else sent,
     )
     try:
         results = measurement.run()
@@ -121,17 +134,18 @@ class _Measurement:
     models: Sequence[MeasuredModel]
     settings: MeasureSettings
     on_progress: OnProgress
+    sent: list[str]
     agent: Agent | None = None
     directory: str = ""
-    sent: list[str] = field(default_factory=list)
 
     def run(self) -> list[Run | FailedRun]:
         self.tell("connect", message=f"connecting to {self.transport.address}")
         agent = self.agent = install_agent(
-            self.transport, base=self.settings.base, python=self.settings.python
+            self.transport,
+            base=self.settings.base,
+            python=self.settings.python,
+            journal=self.sent,
         )
-        if agent.sent:
-            self.sent.append(agent.path)
         facts, installed = self.patiently(agent.read_facts)
         runners = [
             choose_runner(installed, model.format, self.settings.runtime) for model in self.models
@@ -158,16 +172,23 @@ class _Measurement:
             installed=installed,
             notes=tuple(document["notes"]),
         )
+        contexts = [context] * len(self.models)
+        if not document["in_turn"]:
+            # Their rounds have nothing in common but their numbers: they must not be paired.
+            contexts = [
+                replace(context, measurement=f"{context.measurement}-{index}")
+                for index in range(len(self.models))
+            ]
         return [
-            context.result(*parts)
-            for parts in zip(self.models, runners, document["models"], outputs, strict=True)
+            own.result(*parts)
+            for own, *parts in zip(
+                contexts, self.models, runners, document["models"], outputs, strict=True
+            )
         ]
 
     def abandon(self) -> None:
-        """Ends the measurement on the device and deletes what this process brought there."""
-        if self.agent is None:
-            return
-        if self.directory:
+        """Ends the measurement on the device and deletes what was brought there."""
+        if self.agent is not None and self.directory:
             self.agent.ask("stop", self.directory)
         remove(self.transport, *filter(None, [self.directory]), *self.sent)
 
@@ -393,7 +414,7 @@ def _read_outputs(path: Path, model: MeasuredModel) -> list[list[Array]]:
 
 @dataclass(frozen=True)
 class _Context:
-    """What all the results of one measurement share."""
+    """What the results of one measurement share."""
 
     measurement: str
     started_at: str

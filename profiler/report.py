@@ -92,11 +92,33 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def compared_document(reference: Run, run: Run, comparison: Comparison) -> dict[str, Any]:
+    """What `edgewright compare --json` prints."""
+    return {
+        "schema_version": 1,
+        **comparison_document(comparison),
+        "reference": _side(reference),
+        "run": _side(run),
+    }
+
+
+def _side(run: Run) -> dict[str, Any]:
+    return {
+        "model_name": run.model_name,
+        "model_sha256": run.model_sha256,
+        "latency_ms": run.latency_ms.model_dump(mode="json"),
+        "runtime": run.runtime.model_dump(mode="json"),
+        "validity": run.validity.model_dump(mode="json"),
+        "correctness": run.correctness.status,
+    }
+
+
 def ship_document(
     judged: tuple[Judged, ...],
     verdict: Verdict,
     export: Export,
     notes: tuple[str, ...],
+    accept_invalid: str | None,
     run_files: dict[int, Path],
 ) -> dict[str, Any]:
     """What `edgewright ship --json` prints and `result.json` keeps.
@@ -110,6 +132,7 @@ def ship_document(
             "passed": verdict.passed,
             "chosen": verdict.chosen,
             "reasons": list(verdict.reasons),
+            "accepted_invalid": accept_invalid,
         },
         "candidates": [_judged(item, run_files) for item in judged],
         "skipped": [asdict(skipped) for skipped in export.skipped],

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, computed_field
+from pydantic import Field, computed_field, model_validator
 
 from .. import errors
 from ..errors import DeviceError
 from ..targets.profile import Model
 
 Mode = Literal["quick", "release"]
+#: Of an inference: none takes no time.
+Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class RuntimeFacts(Model):
@@ -70,7 +72,7 @@ class OutputCheck(Model):
     against: Literal["self", "float"] = Field(
         description="'self': this very model on the host; 'float': the float model on the host"
     )
-    max_abs_error: float | None = Field(description="None where the device gave NaN or Inf")
+    max_abs_error: float | None = Field(description="None where one of them has NaN or Inf")
     sqnr_db: float | None = Field(description="None where there is no difference, or no number")
     cosine: float | None
 
@@ -114,7 +116,8 @@ class Run(Model):
 
     `samples_ms` are single inferences in the order they were taken; `rounds` gives how many belong
     to each block. Blocks of the models of one measurement alternate: runs with the same
-    `measurement` were taken under the same conditions, and their rounds can be paired.
+    `measurement` were taken under the same conditions, and their rounds can be paired. Models that
+    had to follow one another for want of memory have a `measurement` each.
     `warm_up_ms` also has the inference that each block starts with to get its caches back from the
     other models. What the times cover is said in `agent.py`.
     """
@@ -128,12 +131,16 @@ class Run(Model):
     device: DeviceFacts
     runtime: RuntimeFacts
     started_at: str = Field(description="UTC, ISO 8601, by the host's clock")
-    samples_ms: tuple[float, ...]
-    rounds: tuple[int, ...]
-    warm_up_ms: tuple[float, ...]
-    import_ms: float = Field(description="loading the runtime itself, without NumPy")
-    load_ms: float = Field(description="from the model file to a runtime ready for inputs")
-    first_inference_ms: float
+    samples_ms: tuple[Milliseconds, ...] = Field(min_length=1)
+    rounds: tuple[Annotated[int, Field(ge=1)], ...]
+    warm_up_ms: tuple[Milliseconds, ...]
+    import_ms: float = Field(
+        ge=0, allow_inf_nan=False, description="loading the runtime itself, without NumPy"
+    )
+    load_ms: float = Field(
+        ge=0, allow_inf_nan=False, description="from the model file to a runtime ready for inputs"
+    )
+    first_inference_ms: Milliseconds
     peak_rss_bytes: int | None = Field(
         description="of the process that ran the model: Python, the runtime and inputs included"
     )
@@ -142,6 +149,14 @@ class Run(Model):
     validity: Validity
     notes: tuple[str, ...] = ()
     missing: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_a_round_for_each_sample(self) -> Run:
+        if sum(self.rounds) != len(self.samples_ms):
+            raise ValueError(
+                f"rounds of {sum(self.rounds)} samples, but there are {len(self.samples_ms)}"
+            )
+        return self
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -155,7 +170,11 @@ class Run(Model):
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Run:
-        """Reads what `to_json` wrote; the derived figures are computed anew."""
+        """Reads what `to_json` wrote; the derived figures are computed anew.
+
+        Raises:
+            pydantic.ValidationError: the document is no run, or its samples are none.
+        """
         return cls.model_validate({k: v for k, v in document.items() if k != "latency_ms"})
 
 

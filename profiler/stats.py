@@ -105,7 +105,7 @@ def ratio_to(reference: Run, run: Run) -> Comparison:
     bootstrap over rounds (Efron & Tibshirani 1993, chapter 13).
 
     Raises:
-        ValueError: they were not measured together.
+        ValueError: they were not measured together, block by block in turn.
     """
     if reference.measurement != run.measurement:
         raise ValueError("runs of different measurements have no rounds in common")
@@ -141,7 +141,7 @@ def round_medians(run: Run) -> list[float]:
     """The median of each round, in milliseconds."""
     ends = np.cumsum(run.rounds)
     blocks = np.split(np.asarray(run.samples_ms, dtype=np.float64), ends[:-1])
-    return [float(np.median(block)) for block in blocks if len(block)]
+    return [float(np.median(block)) for block in blocks]
 
 
 def _interval(

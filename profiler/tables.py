@@ -184,12 +184,14 @@ def comparison_text(reference: Run, run: Run, comparison: Comparison) -> Rendera
     """The answer of `compare`."""
     table = Table(header_style="bold")
     table.add_column("run")
+    table.add_column("runtime, threads")
     for title in ("p50 ms", "p90 ms", "p99 ms", "peak memory", "valid"):
         table.add_column(title, justify="right")
     for each in (reference, run):
         latency = each.latency_ms
         table.add_row(
             each.model_name,
+            f"{each.runtime.name} {each.runtime.version}, {each.runtime.threads}",
             f"{latency.p50:.3f}",
             f"{latency.p90:.3f}",
             f"{latency.p99:.3f}",

@@ -40,7 +40,7 @@ Feature = Literal[
 class Model(BaseModel):
     """Base of every value that is read from or written to a file: frozen, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CoreCluster(Model):

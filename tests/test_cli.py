@@ -348,3 +348,117 @@ def test_a_dry_run_makes_nothing(cli: Cli, few: Path, tmp_path: Path) -> None:
     ship = cli("ship", FASHION / "edgewright.toml", "-o", tmp_path / "out", "--dry-run")
     assert ship.code == 0 and "int8" in ship.out
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_numbers_is_refused(cli: Cli, tmp_path: Path) -> None:
+    """Without data too: every answer of this one is NaN."""
+    weights = numpy_helper.from_array(np.array([[np.nan]], dtype=np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "nan",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])],
+        [weights],
+    )
+    path = tmp_path / "nan.onnx"
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), str(path))
+    out = tmp_path / "out"
+    cli.refuses("export", path, "-t", "host", "-o", out, saying="NaN")
+    assert not _files(out)
+
+
+def test_a_model_that_random_inputs_break_asks_for_data(cli: Cli, tmp_path: Path) -> None:
+    """Seeded ids are 0 and 1; this table has one row."""
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "ids"], ["y"])],
+        "gather",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8, 4])],
+        [numpy_helper.from_array(np.ones((1, 4), np.float32), "table")],
+    )
+    path = tmp_path / "gather.onnx"
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), str(path))
+    cli.refuses("profile", path, saying="input 0")
+    cli.refuses("export", path, "-t", "host", "-o", tmp_path / "out", saying="input 0")
+
+
+def test_what_users_print_does_not_reach_the_document(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text(
+        "import numpy as np\n"
+        "def samples():\n"
+        "    print('loading')\n"
+        "    for i in range(40):\n"
+        "        yield np.full((1, 1, 28, 28), i / 40, np.float32)\n"
+    )
+    outcome = cli(
+        "export", MODEL, "-t", "host", "--evaluation", f"{tmp_path}/data.py:samples",
+        "-o", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0 and outcome.json["chosen"]
+    assert "loading" in outcome.err
+
+
+@pytest.mark.parametrize("source", ["ends.inner:net", "ends.py:net"])
+def test_a_source_that_exits_does_not_end_in_success(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    pytest.importorskip("torch", reason="the extra 'torch' is not installed")
+    (tmp_path / "ends").mkdir()
+    for name in ("ends/__init__.py", "ends.py"):
+        (tmp_path / name).write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    cli.refuses("export", source, "-t", "host", "-o", tmp_path / "out", saying="SystemExit")
+
+
+def test_a_failed_export_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
+    data = tmp_path / "data.npz"
+    np.savez(data, image=np.zeros((30, 1, 28, 28), np.float32), labels=np.full(30, 99))
+    out = tmp_path / "out"
+    cli.refuses("export", MODEL, "-t", "host", "--evaluation", data, "-o", out, saying="99")
+    assert not list(out.iterdir())
+
+
+def test_labels_that_are_words(cli: Cli, tmp_path: Path) -> None:
+    data = tmp_path / "data.npz"
+    np.savez(data, image=np.zeros((30, 1, 28, 28), np.float32), labels=np.full(30, "cat"))
+    out = tmp_path / "out"
+    for metric in ("mae", "top1"):
+        cli.refuses(
+            "export", MODEL, "-t", "host", "--evaluation", data, "--metric", metric, "-o", out
+        )
+
+
+def test_a_project_with_a_device_file_of_its_own(cli: Cli, tmp_path: Path) -> None:
+    """Paths start from the project file; a model that does not fit is a no, and no mistake."""
+    board = (ROOT / "device_configs" / "raspberry-pi-4.toml").read_text()
+    (tmp_path / "tiny.toml").write_text(
+        board.replace("max_memory_bytes = 2_147_483_648", "max_memory_bytes = 1_000_000")
+    )
+    project = tmp_path / "edgewright.toml"
+    project.write_text(f'schema_version = 1\nsource = "{MODEL}"\ntargets = ["tiny.toml"]\n')
+    outcome = cli("ship", project, "-o", tmp_path / "out", "--json")
+    assert outcome.code == 1, outcome
+    assert "does not fit" in outcome.json["verdict"]["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("line", "saying"),
+    [
+        ('formats = ["onnx", "onnx"]', "twice"),
+        ("[budget]\nmax_drop = inf", "max_drop"),
+        ("[budget]\nmax_p90_ms = 0", "max_p90_ms"),
+    ],
+)
+def test_senseless_projects(cli: Cli, tmp_path: Path, line: str, saying: str) -> None:
+    project = tmp_path / "edgewright.toml"
+    project.write_text(f'schema_version = 1\nsource = "{MODEL}"\n{line}\n')
+    cli.refuses("ship", project, "-o", tmp_path / "out", saying=saying)
+    cli.refuses("ship", project, "-o", tmp_path / "out", "--accept-invalid", " ", saying=saying)
+
+
+def test_senseless_numbers(cli: Cli, tmp_path: Path) -> None:
+    cli.refuses("export", MODEL, "-t", "host", "--max-drop", "inf", "-o", tmp_path / "out")
+    cli.refuses("profile", MODEL, "-o", tmp_path, saying="directory")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sysconfig
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 
 from ...errors import ConversionError, EdgewrightError
+from ..user_code import is_users_file
 
 _LONGEST_CAUSE = 240
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -112,12 +111,7 @@ def _where(error: BaseException) -> str:
         frames = traceback.extract_tb(link.__traceback__)
         places = re.findall(r'File "([^"]+)", line (\d+)', str(link))
         places += [(frame.filename, str(frame.lineno)) for frame in frames]
-        own = [place for place in places if _is_users(place[0])]
+        own = [place for place in places if is_users_file(place[0])]
         if own:
             return f" ({own[-1][0]}, line {own[-1][1]})"
     return ""
-
-
-def _is_users(filename: str) -> bool:
-    libraries = (sysconfig.get_path("stdlib"), str(Path(__file__).parents[2]), "<")
-    return "site-packages" not in filename and not filename.startswith(libraries)

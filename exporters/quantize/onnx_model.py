@@ -83,19 +83,14 @@ def split_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def has_weight(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
-    """Whether a node's second input is a constant of the graph."""
-    return len(node.input) > 1 and any(
-        tensor.name == node.input[1] for tensor in model.graph.initializer
-    )
-
-
 def activations(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy that gives every float activation as an output."""
     tapped = onnx.shape_inference.infer_shapes(model)
     have = {output.name for output in tapped.graph.output}
+    # ONNX Runtime leaves the types of constants, and of values that it folded away, behind.
+    computed = {name for node in tapped.graph.node for name in node.output}
     for value in tapped.graph.value_info:
-        if value.name not in have and _is_float(value):
+        if value.name in computed - have and _is_float(value):
             tapped.graph.output.append(value)
     return tapped
 

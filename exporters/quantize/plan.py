@@ -1,7 +1,8 @@
 """The hardware-aware choice: (device, model) -> the recipes worth trying, and why not the others.
 
-Figures are ratios to float of the same runtime at one thread, measured with
-`benchmarks/precision.py`; the table is in docs/precision.md.
+Figures are ratios to float of the same runtime at one thread. Those of an x86 without VNNI are in
+docs/precision.md, measured with `benchmarks/precision.py`; those of one with VNNI were measured
+likewise before, on another machine.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MEMORY_BOUND_BYTES = 100_000_000
 
 #: ONNX Runtime's ConvInteger has no fast path: 0.11x-0.30x of float on EfficientNet-Lite0.
 _NO_DYNAMIC_CONVOLUTION = (
-    "dynamic INT8 slows convolutions down (measured 0.1x-0.6x of float), and this model is one"
+    "dynamic INT8 slows convolutions down (measured 0.1x-0.6x of float), and they do the work here"
 )
 
 
@@ -100,7 +101,7 @@ def _float16(profile: TargetProfile, facts: ModelFacts) -> PlannedRecipe:
     if "fp16" not in profile.cpu.features:
         core = profile.cpu.clusters[-1].core
         return PlannedRecipe(
-            "float16", None, f"{core} has no FP16 arithmetic: slower than float32 (0.7x-0.9x)"
+            "float16", None, f"{core} has no FP16 arithmetic: no faster than float32 (0.8x-1.0x)"
         )
     return PlannedRecipe("float16", _float16_recipe(facts), "the CPU computes in FP16")
 
@@ -123,7 +124,12 @@ def _static(profile: TargetProfile, facts: ModelFacts, has_calibration: bool) ->
 
 def _int4(profile: TargetProfile, facts: ModelFacts) -> PlannedRecipe:
     if is_convolutional(facts):
-        return PlannedRecipe("int4", None, "INT4 weights slow convolutions down (0.3x-0.6x)")
+        why = (
+            "MatMulNBits is for matrix products, and convolutions do the work here"
+            if facts.format == "onnx"
+            else "INT4 weights slow convolutions down (0.3x-0.4x)"
+        )
+        return PlannedRecipe("int4", None, why)
     if facts.weight_bytes < MEMORY_BOUND_BYTES:
         return PlannedRecipe(
             "int4",
@@ -135,6 +141,8 @@ def _int4(profile: TargetProfile, facts: ModelFacts) -> PlannedRecipe:
 
 
 def _why_static(profile: TargetProfile, facts: ModelFacts) -> str:
+    if facts.format == "tflite" and saturates(profile):
+        return "a third of the size; without VNNI no faster than float (1.0x)"
     if facts.format == "tflite":
         return "XNNPACK runs signed INT8 with per-channel weights as one delegated graph"
     if saturates(profile):
@@ -163,8 +171,9 @@ def _dynamic_recipe(profile: TargetProfile, facts: ModelFacts) -> Recipe:
 def _static_recipe(profile: TargetProfile, facts: ModelFacts) -> Recipe:
     """Convolutional models as a whole; others only in their matrix products.
 
-    Quantizing all of MiniLM destroys it (cosine .27 in ONNX Runtime, .69 in LiteRT): its attention
-    mask's -3e38 and its layer norms have ranges that 8 bits can't hold.
+    Quantizing all of MiniLM spoils it (cosine .85 in ONNX Runtime, .79 in LiteRT; .27 and .69 with
+    the -3e38 of its original attention mask): softmax and layer norms have ranges that 8 bits can't
+    hold.
     """
     scheme = (
         Scheme(weights="int8", activations="int8")

@@ -36,7 +36,9 @@ def apply(
             _add_rule(quantizer, rule.scope, rule.operator, rule.scheme, recipe)
         with quiet_stderr():
             result = quantizer.quantize(
-                _qsvs(model_path, recipe, statistics) if statistics else None,
+                _qsvs(model_path, recipe, statistics)
+                if statistics and recipe.needs_calibration
+                else None,
                 enable_progress_bar=False,
                 enable_progress_report=False,
             )

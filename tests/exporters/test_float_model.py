@@ -12,12 +12,14 @@ from models import DENSE_TFLITE, GOLDEN, TINY_TFLITE, matmul_net, normal, sha256
 
 from edgewright.errors import ConversionError, UsageError
 from edgewright.exporters.data import open_dataset
+from edgewright.exporters.export import ExportRequest, export
 from edgewright.exporters.float_model import describe_file, make_float_artifact
 from edgewright.exporters.quantize import onnx as quantize_onnx
 from edgewright.exporters.quantize import tflite as quantize_tflite
 from edgewright.exporters.quantize.recipe import Recipe, Rule, Scheme
 from edgewright.exporters.runtime import LoadedArtifact
 from edgewright.exporters.source import parse_source
+from edgewright.targets.load import load_target
 from edgewright.targets.profile import Format
 
 
@@ -96,10 +98,14 @@ def test_the_source_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "net.float32.onnx").symlink_to(source)
     before = sha256(source)
+    request = ExportRequest(
+        parse_source(str(source)), (load_target("raspberry-pi-4"),), tmp_path / "out"
+    )
     with pytest.raises(UsageError, match="is the source itself") as caught:
-        make_float_artifact(parse_source(str(source)), "onnx", tmp_path / "out")
+        export(request)
     assert caught.value.hint == "choose another -o DIR"
     assert sha256(source) == before
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["net.float32.onnx"]
 
 
 def test_the_sources_own_directory_will_do(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_users_metric_gets_outputs_and_label(tmp_path: Path) -> None:
         "def nothing(outputs, label):\n    return None\n"
     )
     metric = get_metric("m.py:best", tmp_path)
-    assert metric.higher_is_better and not metric.needs_labels and not metric.binary
+    assert metric.higher_is_better and not metric.needs_labels
     assert metric.score([np.float32([1, 5])], [], np.asarray(2)) == 3.0
     for name, kind in (("broken", "KeyError"), ("nothing", "TypeError")):
         with pytest.raises(UsageError, match=f"the metric m.py:{name} raised {kind}"):

@@ -24,6 +24,7 @@ from onnx import helper, numpy_helper
 from edgewright.errors import ConversionError, UsageError
 from edgewright.exporters.artifact import Artifact
 from edgewright.exporters.data import Sample, open_dataset
+from edgewright.exporters.quantize import onnx_model
 from edgewright.exporters.quantize.apply import calibrate, quantize
 from edgewright.exporters.quantize.calibrate import Statistics
 from edgewright.exporters.quantize.plan import recipe_for
@@ -437,3 +438,16 @@ def test_products_do_not_saturate_unless_asked_to(tmp_path: Path) -> None:
     )
     (ones,) = LoadedArtifact(made).run({"x": np.ones((1, 32), np.float32)})
     assert np.allclose(ones, 32, rtol=0.01)
+
+
+def test_types_left_behind_are_no_activations(tmp_path: Path) -> None:
+    """ONNX Runtime's optimizer leaves the types of constants and of folded values in the graph."""
+    path = matmul_net(tmp_path / "net.onnx")
+    model = onnx_model.load(path)
+    constant = model.graph.initializer[0]
+    model.graph.value_info.append(
+        helper.make_tensor_value_info(constant.name, onnx.TensorProto.FLOAT, constant.dims)
+    )
+    given = {output.name for output in onnx_model.activations(model).graph.output}
+    assert constant.name not in given
+    assert given <= {name for node in model.graph.node for name in node.output}

@@ -53,7 +53,7 @@ class Made:
         return quantize(
             self.float,
             recipe,
-            self.statistics if recipe.needs_calibration else None,
+            self.statistics,  # as `export` does, whether the recipe needs them or not
             (self.samples, "its data"),
             self.directory / "quantized.tflite",
         )

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,7 @@ def test_measures_models_in_turn(workplace: Workplace, tmp_path: Path) -> None:
     assert ask("start", directory)["started"] is False, "it goes on, and is not started twice"
     result = workplace.finish(directory)
     assert ask("start", directory) == {"state": "finished", "started": False}
+    assert result["in_turn"] is True
     for index, model in enumerate(result["models"]):
         assert model["status"] == "finished", model
         assert len(model["blocks_ns"]) >= SHORT.min_rounds
@@ -260,7 +262,24 @@ def test_models_follow_each_other_where_memory_is_tight(
     ask("start", directory)
     result = workplace.finish(directory)
     assert "one after another" in result["notes"][0]
+    assert result["in_turn"] is False
     assert [model["status"] for model in result["models"]] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize(("resolution", "expected"), [(1e-9, 1), (0.004, 4_000_000)])
+def test_what_the_clock_does_not_see_lasts_its_resolution(
+    monkeypatch: pytest.MonkeyPatch, resolution: float, expected: int
+) -> None:
+    class Engine:
+        def bind(self, arrays: object) -> None: ...
+        def invoke(self) -> None: ...
+
+    clock = SimpleNamespace(resolution=resolution)
+    monkeypatch.setattr(agent.time, "get_clock_info", lambda name: clock)
+    monkeypatch.setattr(agent.time, "perf_counter_ns", lambda: 5)
+    worker = agent.Worker()
+    worker.engine, worker.samples = Engine(), [[]]
+    assert worker.infer() == expected
 
 
 def test_the_lock_is_for_the_whole_device(workplace: Workplace, tmp_path: Path) -> None:
@@ -269,7 +288,6 @@ def test_the_lock_is_for_the_whole_device(workplace: Workplace, tmp_path: Path) 
     second = workplace.prepare(model, run_id="second")
     ask("start", first)
     assert ask("start", second)["error"] == {"kind": "busy", "message": "first"}
-    assert ask("clean", workplace.base)["error"]["kind"] == "busy"
     ask("stop", first)
     ask("start", second)
     workplace.finish(second)

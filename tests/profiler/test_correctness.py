@@ -125,6 +125,28 @@ def test_difference_is_that_of_the_formula(x: Array, y: Array) -> None:
         assert found.sqnr_db == pytest.approx(10 * (np.log10(signal) - np.log10(noise)))
 
 
-def test_equal_infinities_are_no_difference() -> None:
-    x = np.array([np.inf, -np.inf, np.nan, 1.0])
-    assert difference(x, x.copy()).max_abs_error == 0
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_no_numbers_to_compare(value: float) -> None:
+    x, broken = np.array([1.0, 2.0]), np.array([1.0, value])
+    for pair in ((x, broken), (broken, x), (broken, broken.copy())):
+        assert difference(*pair).max_abs_error is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("precision", ["float32", "float16", "quantized"])
+def test_nan_and_infinity_fail_even_if_the_host_gives_them(
+    precision: Precision, value: float
+) -> None:
+    broken = [[a.copy() for a in s] for s in FLOAT]
+    broken[1][0][0, 5] = value
+    for host, original in ((broken, broken), (broken, None), (None, broken), (None, None)):
+        found = check_answers(model(precision, host, original), broken)
+        assert (found.status, found.reason) == ("failed", "y: the device gives NaN or Inf")
+        assert all(check.max_abs_error is None for check in found.outputs)
+
+
+def test_numbers_where_the_host_has_none_fail() -> None:
+    broken = [[a.copy() for a in s] for s in FLOAT]
+    broken[1][0][0, 5] = np.inf
+    found = check_answers(model("float32", broken, None), FLOAT)
+    assert found.status == "failed" and "NaN or Inf on the host" in found.reason

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -37,11 +36,11 @@ from edgewright.errors import (
     UsageError,
 )
 from edgewright.profiler import agent
-from edgewright.profiler.deploy import Agent, Blob, clean_up, deploy, install_agent
-from edgewright.profiler.job import MeasureSettings, ProgressEvent, Sampling
+from edgewright.profiler.deploy import Blob, deploy, install_agent
+from edgewright.profiler.job import MeasuredModel, MeasureSettings, ProgressEvent, Sampling
 from edgewright.profiler.measure import measure
 from edgewright.profiler.result import FailedRun, Run
-from edgewright.profiler.stats import ratio_to
+from edgewright.profiler.stats import compare_runs, ratio_to
 from edgewright.profiler.transports.base import Completed
 from edgewright.profiler.transports.base import Progress as ByteProgress
 from edgewright.profiler.transports.local import LocalTransport
@@ -122,6 +121,17 @@ def test_float_and_quantized_in_turn(base: Path, tmp_path: Path) -> None:
     final = [event for event in events if event.phase == "measure"][-1]
     assert 0 < final.done <= final.total
     assert list((base / "runs").iterdir()) == [], "nothing of the measurement stays"
+
+
+def test_models_that_had_to_follow_one_another_are_not_paired(base: Path, tmp_path: Path) -> None:
+    model = replace(measured(matmul(tmp_path / "m.onnx")), size_bytes=2**50)
+    one, two = measure(LocalTransport(), [model, replace(model, name="n")], settings(base))
+    assert isinstance(one, Run) and isinstance(two, Run)
+    assert one.measurement != two.measurement
+    with pytest.raises(ValueError, match="different measurements"):
+        ratio_to(one, two)
+    assert compare_runs(one, two).method == "unpaired"
+    assert all("one after another" in run.notes[0] for run in (one, two))
 
 
 def test_both_queries_and_time_where_both_are_wanted(base: Path, tmp_path: Path) -> None:
@@ -285,6 +295,39 @@ def test_ctrl_c_keeps_what_others_sent(base: Path, tmp_path: Path) -> None:
     assert list((base / "runs").iterdir()) == []
 
 
+def test_ctrl_c_removes_what_earlier_measurements_sent(base: Path, tmp_path: Path) -> None:
+    def interrupt(command: Sequence[str]) -> None:
+        if command[0] == "tail":
+            second.before = lambda command: None
+            raise KeyboardInterrupt
+
+    def of_seed(seed: int) -> MeasuredModel:
+        return measured(matmul(tmp_path / f"{seed}.onnx", seed))
+
+    foreign = Blob.of(of_seed(3).path)
+    sent: list[str] = []
+    first, second = Watched(), Watched()
+    measure(first, [of_seed(1)], settings(base), sent=sent)
+    blobs = {path for path in sent if not path.endswith(".part")}
+    assert blobs == set(map(str, (base / "blobs").iterdir())), "agent, model, inputs"
+    deploy(install_agent(LocalTransport(), base=str(base)), [foreign])
+    second.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        measure(second, [of_seed(2)], settings(base, LONG), sent=sent)
+    assert [path.name for path in (base / "blobs").iterdir()] == [f"{foreign.sha256}.onnx"]
+
+
+def test_ctrl_c_while_the_agent_is_sent(base: Path, tmp_path: Path) -> None:
+    class Interrupted(LocalTransport):
+        def push(self, local: Path, remote: str, progress: ByteProgress | None = None) -> None:
+            super().push(local, remote, progress)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(Interrupted(), [measured(matmul(tmp_path / "m.onnx"))], settings(base))
+    assert list((base / "blobs").iterdir()) == []
+
+
 def test_the_only_model_fails(base: Path, tmp_path: Path) -> None:
     model = measured(out_of_range(tmp_path / "gather.onnx"), check=False)
     with pytest.raises(AgentFailed) as raised:
@@ -429,20 +472,6 @@ def test_a_file_that_arrives_damaged_is_refused(base: Path, tmp_path: Path) -> N
     with pytest.raises(IntegrityError, match="arrived as sha256"):
         deploy(install_agent(Corrupting(), base=str(base)), [Blob.of(model)])
     assert [path.suffix for path in (base / "blobs").iterdir()] == [".py"]
-
-
-def test_cleaning_up(base: Path, tmp_path: Path) -> None:
-    def bring() -> Agent:
-        there = install_agent(LocalTransport(), base=str(base))
-        deploy(there, [Blob.of(matmul(tmp_path / "m.onnx"))])
-        return there
-
-    clean_up(bring(), keep_blobs=True)
-    assert len(list((base / "blobs").iterdir())) == 2
-    clean_up(bring(), keep_blobs=False)
-    assert not (base / "blobs").exists()
-    clean_up(bring(), keep_blobs=False)
-    shutil.rmtree(base)
 
 
 @pytest.mark.device

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from small_models import fake_run
 
 from edgewright.profiler.result import Run
@@ -135,3 +136,27 @@ def test_a_run_survives_being_written_and_read() -> None:
     document = run.to_json()
     assert document["latency_ms"]["p50"] == 2.0
     assert Run.from_json(document) == run
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"samples_ms": [], "rounds": []},
+        {"samples_ms": [1.0, 0.0, 3.0]},
+        {"samples_ms": [1.0, -2.0, 3.0]},
+        {"samples_ms": [1.0, float("nan"), 3.0]},
+        {"samples_ms": [1.0, float("inf"), 3.0]},
+        {"samples_ms": [1.0, None, 3.0]},
+        {"samples_ms": [1.0, 2.0]},
+        {"rounds": [2]},
+        {"rounds": [3, 0]},
+        {"rounds": [4, -1]},
+        {"warm_up_ms": [float("nan")]},
+        {"import_ms": float("nan")},
+        {"load_ms": float("inf")},
+        {"first_inference_ms": 0.0},
+    ],
+)
+def test_samples_that_are_none_are_no_run(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Run.from_json({**fake_run([[1.0, 2.0], [3.0]]).to_json(), **change})

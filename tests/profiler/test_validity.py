@@ -72,7 +72,7 @@ def test_a_change_of_frequency_counts_only_while_measuring() -> None:
 
 
 def test_drift_beyond_noise() -> None:
-    drifting = [sample * (1 + 0.3 * at / len(QUIET)) for at, sample in enumerate(QUIET)]
+    drifting = [sample * (1 + 0.6 * at / len(QUIET)) for at, sample in enumerate(QUIET)]
     [reason] = verdict(drifting).reasons
     assert "drifted" in reason and "cool down" in reason
     assert "up to speed" in verdict(drifting[::-1]).reasons[0]
@@ -87,7 +87,7 @@ def test_noise_is_not_drift() -> None:
 
 
 def test_spread() -> None:
-    uneven = [sample * (2 if at % 5 == 0 else 1) for at, sample in enumerate(QUIET)]
+    uneven = [sample * (3 if at % 5 == 0 else 1) for at, sample in enumerate(QUIET)]
     [reason] = verdict(uneven).reasons
     assert "too uneven" in reason and "end other programs" in reason
 
