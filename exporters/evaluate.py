@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ConversionError, EdgewrightError, UsageError
 from .artifact import Array, Artifact, OutputDifference
 from .data import Dataset, Sample
-from .metrics import Metric, cosine
+from .metrics import Metric, cosine, decibel, powers
 from .paired import MIN_BOOTSTRAP_SAMPLES, binary_interval, mean_interval, samples_to_resolve
 from .runtime import LoadedArtifact, first_line
 
@@ -135,7 +135,7 @@ def differences(
     """
     names = [port.source_name for port in artifact.artifact.outputs]
     worst = [0.0] * len(names)
-    powers = [(0.0, 0.0)] * len(names)
+    totals = [(0.0, 0.0)] * len(names)
     for index, sample in enumerate(samples):
         wanted = answers(reference, sample, index)
         try:
@@ -154,14 +154,13 @@ def differences(
                 raise ConversionError(
                     f"output {names[at]} of the model made has NaN or Inf (input {index})"
                 )
-            wide = x.astype(np.float64)
-            off = wide - y.astype(np.float64)
-            worst[at] = max(worst[at], float(np.abs(off).max(initial=0.0)))
-            signal, noise = powers[at]
-            powers[at] = signal + float((wide**2).sum()), noise + float((off**2).sum())
+            off = np.abs(x.astype(np.float64) - y.astype(np.float64))
+            worst[at] = max(worst[at], float(off.max(initial=0.0)))
+            signal, noise = powers(x, y)
+            totals[at] = totals[at][0] + signal, totals[at][1] + noise
     return tuple(
-        OutputDifference(name, largest, _decibel(*power))
-        for name, largest, power in zip(names, worst, powers, strict=True)
+        OutputDifference(name, largest, decibel(*total))
+        for name, largest, total in zip(names, worst, totals, strict=True)
     )
 
 
@@ -203,8 +202,8 @@ def _add(
         return
     tally.scores.append(value)
     for x, y in zip(floats, outputs, strict=True):
-        tally.signal += float((x.astype(np.float64) ** 2).sum())
-        tally.noise += float(((x.astype(np.float64) - y.astype(np.float64)) ** 2).sum())
+        signal, noise = powers(x, y)
+        tally.signal, tally.noise = tally.signal + signal, tally.noise + noise
     tally.cosines.append(_mean([cosine(x, y) for x, y in zip(floats, outputs, strict=True)]))
 
 
@@ -252,7 +251,7 @@ def _judge(
     verdict, reason = judge_drop(drop, interval, max_drop, count)
     return Evaluation(
         metric.name, count, dataset.description, score, float_score, drop, interval, max_drop,
-        verdict, reason, _decibel(tally.signal, tally.noise), _mean(tally.cosines),
+        verdict, reason, decibel(tally.signal, tally.noise), _mean(tally.cosines),
     )  # fmt: skip
 
 
@@ -293,9 +292,3 @@ def _interval(
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
-
-
-def _decibel(signal: float, noise: float) -> float | None:
-    if noise == 0 or signal == 0:
-        return None
-    return float(10 * np.log10(signal / noise))

@@ -55,17 +55,6 @@ def get_metric(name: str, base: Path | None = None) -> Metric:
     )
 
 
-def sqnr_db(reference: Array, approximation: Array) -> float | None:
-    """Signal-to-quantization-noise ratio in dB: 10 log10(sum x^2 / sum (x - y)^2).
-
-    None where the two are equal (no noise), -inf where the reference is all zero and they differ.
-    """
-    signal, noise = _powers(reference, approximation)
-    if noise == 0:
-        return None
-    return float(10 * np.log10(signal / noise)) if signal > 0 else -np.inf
-
-
 def cosine(reference: Array, approximation: Array) -> float:
     """Cosine of the angle between two arrays seen as vectors; 1 where both are all zero."""
     x, y = reference.astype(np.float64).ravel(), approximation.astype(np.float64).ravel()
@@ -75,9 +64,17 @@ def cosine(reference: Array, approximation: Array) -> float:
     return float(np.clip(x @ y / lengths, -1, 1))
 
 
-def _powers(reference: Array, approximation: Array) -> tuple[float, float]:
+def powers(reference: Array, approximation: Array) -> tuple[float, float]:
+    """Power of the signal and of the noise: (sum x^2, sum (x - y)^2)."""
     x, y = reference.astype(np.float64), approximation.astype(np.float64)
     return float(np.sum(x**2)), float(np.sum((x - y) ** 2))
+
+
+def decibel(signal: float, noise: float) -> float | None:
+    """SQNR in dB: 10 log10(signal / noise); None where one of them is zero."""
+    if noise == 0 or signal == 0:
+        return None
+    return float(10 * np.log10(signal / noise))
 
 
 def _top(k: int) -> Score:
@@ -125,8 +122,8 @@ def _mean_squared(outputs: Sequence[Array], floats: Sequence[Array], label: Arra
 
 
 def _noise(outputs: Sequence[Array], floats: Sequence[Array], _: Array | None) -> float:
-    powers = [_powers(x, y) for x, y in zip(floats, outputs, strict=True)]
-    signal, noise = sum(p[0] for p in powers), sum(p[1] for p in powers)
+    found = [powers(x, y) for x, y in zip(floats, outputs, strict=True)]
+    signal, noise = sum(p[0] for p in found), sum(p[1] for p in found)
     if noise == 0:
         return 0.0
     return noise / signal if signal > 0 else float("inf")
