@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands, so that `--help` and completion 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -298,7 +299,8 @@ def compare(
         typer.Option(
             min=0.0,
             max=1e6,
-            help="Fail unless RUN is valid, right and proven at most so much slower (0.05 is 5%).",
+            help="Fail unless both runs are valid and RUN is proven at most so much slower "
+            "(0.05 is 5%).",
         ),
     ] = None,
     as_json: Json = False,
@@ -307,6 +309,7 @@ def compare(
 
     By the 95% confidence interval of the ratio of their times.
     """
+    from .profiler.gate import judge_slowdown
     from .profiler.report import compared_document
     from .profiler.stats import compare_runs
 
@@ -318,20 +321,15 @@ def compare(
             hint="compare runs of one device; a ratio across devices says nothing of the models",
         )
     comparison = compare_runs(first, second)
+    verdict = judge_slowdown(first, second, comparison, max_slowdown)
 
     def table() -> Any:
         from .profiler.tables import comparison_text
 
-        return comparison_text(first, second, comparison)
+        return comparison_text(first, second, comparison, verdict, gated=max_slowdown is not None)
 
-    _show(compared_document(first, second, comparison), table, as_json)
-    if max_slowdown is not None and not (
-        comparison.interval is not None
-        and comparison.interval[1] <= 1 + max_slowdown
-        and first.validity.valid
-        and second.validity.valid
-        and second.correctness.status == "passed"
-    ):
+    _show(compared_document(first, second, comparison, verdict), table, as_json)
+    if max_slowdown is not None and not verdict.passed:
         raise typer.Exit(1)
 
 
@@ -441,24 +439,15 @@ def show_target(
     """Show one device with the source of each group of facts."""
     from .targets.load import load_target
 
-    document = load_target(name).model_dump(mode="json", exclude_none=True)
-
-    def table() -> Any:
-        from rich.json import JSON
-
-        return JSON.from_data(document)
-
-    _show(document, table, as_json)
+    _show(load_target(name).model_dump(mode="json", exclude_none=True), None, as_json)
 
 
 @targets_app.command("schema")
-def target_schema() -> None:
+def target_schema(as_json: Json = True) -> None:
     """Print the JSON Schema of device files."""
-    import json
-
     from .targets.profile import TargetProfile
 
-    print(json.dumps(TargetProfile.model_json_schema(), indent=2))
+    _show(TargetProfile.model_json_schema(), None, as_json)
 
 
 @app.command()
@@ -495,7 +484,7 @@ def main() -> NoReturn:
         with apart:
             code = app(standalone_mode=False)
         if code == _INTERRUPTED:
-            print("interrupted", file=sys.stderr)
+            print("interrupted; what was sent to a device has been removed", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
     except EdgewrightError as error:
         _fail(error, error.message, error.hint, error.exit_code)
@@ -505,7 +494,8 @@ def main() -> NoReturn:
         sys.exit(0)
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            _fail(error, error.format_message(), _usage_of(error), 2)
+            message = error.format_message().replace("Value error, ", "")
+            _fail(error, message, _usage_of(error), 2)
         _fail(
             error,
             f"{type(error).__name__}: {error}",
@@ -536,8 +526,8 @@ def _fail(error: Exception, message: str, hint: str | None, code: int) -> NoRetu
     sys.exit(code)
 
 
-def _show(document: Any, table: Callable[[], Any], as_json: bool) -> None:
-    if as_json:
+def _show(document: Any, table: Callable[[], Any] | None, as_json: bool) -> None:
+    if as_json or table is None:
         import json
 
         print(json.dumps(document, indent=2, allow_nan=False), file=_State.out)
@@ -545,8 +535,9 @@ def _show(document: Any, table: Callable[[], Any], as_json: bool) -> None:
     from rich.console import Console
 
     # Into a file or a pipe, tables keep their width instead of being folded to 80 columns.
-    console = Console(highlight=False)
-    Console(highlight=False, width=None if console.is_terminal else 160).print(table())
+    wide = None if Console().is_terminal or "COLUMNS" in os.environ else 160
+    # Square brackets in findings and commands are themselves, and no markup.
+    Console(highlight=False, markup=False, width=wide).print(table())
 
 
 def _show_plan(planned: list[Planned], as_json: bool) -> None:
@@ -578,5 +569,5 @@ def _read_run(path: Path) -> Run:
     except (ValidationError, AttributeError) as error:
         raise UsageError(
             f"{path} is not a run that `edgewright profile -o` or `ship` wrote",
-            hint=str(error).splitlines()[0],
+            hint="give the file that -o named, or one of a result directory's runs/",
         ) from error

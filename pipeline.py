@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,9 +82,10 @@ def ship(
     sent: dict[str, list[str]] = {address: [] for address in addresses}
     request = _request(project, base, directory)
     try:
-        for transport in transports.values():
-            # A device that can't be reached is said before minutes of work, not after.
-            transport.run(["true"])
+        # A device that can't be reached, or is of another kind, is said before minutes of work.
+        kinds = {a: t.run(["uname", "-m"]).stdout.strip() for a, t in transports.items()}
+        if accept_invalid is None:
+            _refuse_other_kinds(request, kinds)
         made = export(request, listener.on_host)
         measured = [c for c in made.candidates if c.status == "kept" and c.compatible]
         models = [_measured_model(c.artifact, made) for c in measured]
@@ -186,6 +187,17 @@ def _request(project: Project, base: Path, directory: Path) -> ExportRequest:
         layout=project.layout,
         data=project.data_options(base),
     )
+
+
+def _refuse_other_kinds(request: ExportRequest, kinds: Mapping[str, str]) -> None:
+    for target in request.targets:
+        if all(kinds.values()) and target.cpu.architecture not in kinds.values():
+            told = ", ".join(f"{address} ({kind})" for address, kind in kinds.items())
+            raise UsageError(
+                f"no device is like target {target.name} ({target.cpu.architecture}): {told}",
+                hint="name one in devices or with --device, change targets, or say with "
+                "--accept-invalid why a measurement elsewhere will do",
+            )
 
 
 def _beside(base: Path, name: str) -> str:

@@ -286,7 +286,12 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except Exception as error:
         # A broken archive raises whatever zipfile, zlib or the header's parser stumble over.
-        raise UsageError(f"{path} can't be read as an .npz file: {error}") from error
+        # NumPy takes anything it does not know for a pickle, and advises to load it unsafely.
+        why = "it is something else" if "contains pickled" in str(error) else error
+        raise UsageError(
+            f"{path} can't be read as an .npz file: {why}",
+            hint="write it with numpy.savez; arrays of objects are not read",
+        ) from error
 
 
 def _named_like(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -168,7 +169,23 @@ def export(
     """
     metric = get_metric(request.data.metric, request.data.base) if request.data.metric else None
     formats = request.formats or (_preferred_format(request),)
+    is_new = not request.directory.exists()
     ensure_directory(request.directory)
+    try:
+        return _export_into(request, formats, metric, on_progress)
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):
+                request.directory.rmdir()
+        raise
+
+
+def _export_into(
+    request: ExportRequest,
+    formats: Sequence[Format],
+    metric: Metric | None,
+    on_progress: OnProgress,
+) -> Export:
     with tempfile.TemporaryDirectory(prefix=".edgewright-", dir=request.directory) as scratch:
         # All of it or nothing: what fails half-way leaves no artifact behind.
         drafts = replace(request, directory=Path(scratch))
@@ -286,7 +303,8 @@ def _planned(request: ExportRequest, facts: ModelFacts, has_calibration: bool) -
     for target in request.targets:
         for item in _planned_for(target, request, facts, has_calibration):
             name = item.recipe.name if item.recipe else item.precision
-            found.setdefault(name, Planned(facts.format, item.precision, item.recipe, item.reason))
+            why = item.reason if len(request.targets) == 1 else f"{target.name}: {item.reason}"
+            found.setdefault(name, Planned(facts.format, item.precision, item.recipe, why))
     made = {item.precision for item in found.values() if item.recipe}
     return [item for item in found.values() if item.recipe or item.precision not in made]
 

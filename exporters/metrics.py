@@ -90,7 +90,11 @@ def _top(k: int) -> Score:
 
 def _class_index(label: Array | None, classes: int) -> int:
     if label is None or label.size != 1 or label.dtype.kind not in "iub":
-        raise UsageError(f"top-1 and top-5 need one class index per sample, not {label!r}")
+        told = "nothing" if label is None else f"{label.dtype} of shape {label.shape}"
+        raise UsageError(
+            f"top-1 and top-5 need one class index per sample, not {told}",
+            hint="one-hot labels: use argmax",
+        )
     index = int(label.ravel()[0])
     if not 0 <= index < classes:
         raise UsageError(f"label {index} is outside the model's {classes} classes")

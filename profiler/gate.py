@@ -139,6 +139,32 @@ def decide(judged: Sequence[Judged]) -> Verdict:
     return Verdict(False, None, tuple(reasons))
 
 
+def judge_slowdown(
+    reference: Run, run: Run, comparison: Comparison, max_slowdown: float | None
+) -> Verdict:
+    """Whether a run may stand in the place of another; without a limit, whether the two count.
+
+    Args:
+        max_slowdown: how much longer it may take, as a part of the reference's time.
+    """
+    reasons = [
+        f"{name} is invalid: {each.validity.reasons[0]}"
+        for name, each in (("the reference", reference), ("the run", run))
+        if not each.validity.valid
+    ]
+    if run.correctness.status != "passed":
+        reasons.append(f"the run's answers are not right: {run.correctness.reason}")
+    if max_slowdown is not None:
+        if comparison.interval is None:
+            reasons.append("too few rounds for an interval")
+        elif comparison.interval[1] > 1 + max_slowdown:
+            reasons.append(
+                f"not proven at most {max_slowdown:.0%} slower: the interval reaches "
+                f"{comparison.interval[1] - 1:+.0%}"
+            )
+    return Verdict(not reasons, None, tuple(reasons))
+
+
 def _is_float(item: Judged) -> bool:
     return item.candidate.artifact.precision == "float32"
 

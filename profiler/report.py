@@ -92,11 +92,14 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def compared_document(reference: Run, run: Run, comparison: Comparison) -> dict[str, Any]:
+def compared_document(
+    reference: Run, run: Run, comparison: Comparison, verdict: Verdict
+) -> dict[str, Any]:
     """What `edgewright compare --json` prints."""
     return {
         "schema_version": 1,
         **comparison_document(comparison),
+        "verdict": {"passed": verdict.passed, "reasons": list(verdict.reasons)},
         "reference": _side(reference),
         "run": _side(run),
     }

@@ -45,10 +45,9 @@ def ship_table(
             cells.append(_latency_text(item, device))
         cells.append(_verdict_text(item, verdict))
         table.add_row(*cells)
-    mark = (
-        Text("PASSED", style="bold green") if verdict.passed else Text("FAILED", style="bold red")
-    )
-    lines = [Text.assemble(mark, "  ", verdict.chosen or "nothing to release", style="bold")]
+    lines = [
+        Text.assemble(_mark(verdict), "  ", verdict.chosen or "nothing to release", style="bold")
+    ]
     lines += [Text(f"  {reason}") for reason in verdict.reasons]
     return Group(table, *skipped_lines(skipped), *_notes(notes), *lines)
 
@@ -180,8 +179,10 @@ def run_table(run: Run) -> RenderableType:
     return table
 
 
-def comparison_text(reference: Run, run: Run, comparison: Comparison) -> RenderableType:
-    """The answer of `compare`."""
+def comparison_text(
+    reference: Run, run: Run, comparison: Comparison, verdict: Verdict, *, gated: bool
+) -> RenderableType:
+    """The answer of `compare`; `gated` where a limit was stated."""
     table = Table(header_style="bold")
     table.add_column("run")
     table.add_column("runtime, threads")
@@ -203,9 +204,15 @@ def comparison_text(reference: Run, run: Run, comparison: Comparison) -> Rendera
         else "slower" if comparison.is_slower
         else "not proven to be faster or slower"
     )  # fmt: skip
-    return Group(
-        table, Text(f"the second is {answer}: {_ratio_text(comparison)} ({comparison.method})")
-    )
+    lines = [Text(f"the second is {answer}: {_ratio_text(comparison)} ({comparison.method})")]
+    if gated:
+        lines.append(_mark(verdict))
+    lines += [Text(f"  {'' if gated else 'but '}{reason}") for reason in verdict.reasons]
+    return Group(table, *lines)
+
+
+def _mark(verdict: Verdict) -> Text:
+    return Text("PASSED", "bold green") if verdict.passed else Text("FAILED", "bold red")
 
 
 def targets_table(targets: Sequence[TargetProfile]) -> RenderableType:
@@ -337,7 +344,8 @@ def _correctness_text(run: Run) -> str:
     correctness = run.correctness
     text: str = correctness.status
     if correctness.against:
-        text += f" against {correctness.against} on {correctness.inputs} input(s)"
+        whose = {"float": "the float model's answers", "self": "this model's answers on the host"}
+        text += f" against {whose[correctness.against]}, {correctness.inputs} input(s)"
     return f"{text}: {correctness.reason}" if correctness.reason else text
 
 

@@ -42,7 +42,7 @@ def format_has_runtime(facts: ModelFacts, profile: TargetProfile) -> Iterator[Fi
         severity="error",
         code="no-runtime",
         reason=f"no runtime of {profile.title} reads {facts.format} (it has {listed})",
-        remedy=f"export with --format {' or '.join(sorted(there))}",
+        remedy=f"export with --format {' or '.join(sorted(there))}, from the source model",
     )
 
 

@@ -122,7 +122,8 @@ def signed_activations(facts: ModelFacts, profile: TargetProfile) -> Iterator[Fi
         code="signed-activations",
         reason="int8 activations are hardly faster than float in ONNX Runtime on x86-64 (measured: "
         "1.07 times with VNNI, no faster with AVX2 alone; uint8 activations 1.84 times)",
-        remedy="quantize activations to uint8 and weights to int8",
+        remedy="export from the float model for this target: uint8 activations, int8 weights "
+        "(7 bits without VNNI)",
     )
 
 

@@ -125,8 +125,13 @@ def test_profile_and_compare(cli: Cli, tmp_path: Path) -> None:
     assert cli("profile", MODEL, "-o", second).code == 0
     compared = cli("compare", first, second, "--json")
     assert compared.code == 0 and 0.1 < compared.json["ratio"] < 10
-    impossible = cli("compare", first, second, "--max-slowdown", "0", "--json").json
-    assert impossible["method"] == "unpaired"
+    gate = cli("compare", first, second, "--max-slowdown", "0")
+    assert gate.code == 1 and "FAILED" in gate.out
+    spoilt = {**json.loads(second.read_text()), "validity": {"valid": False, "reasons": ["hot"]}}
+    second.write_text(json.dumps(spoilt))
+    verdict = cli("compare", first, second, "--max-slowdown", "1000", "--json")
+    assert verdict.code == 1 and "hot" in " ".join(verdict.json["verdict"]["reasons"])
+    assert verdict.json["method"] == "unpaired"
 
 
 def test_targets(cli: Cli) -> None:
@@ -418,7 +423,7 @@ def test_a_failed_export_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
     np.savez(data, image=np.zeros((30, 1, 28, 28), np.float32), labels=np.full(30, 99))
     out = tmp_path / "out"
     cli.refuses("export", MODEL, "-t", "host", "--evaluation", data, "-o", out, saying="99")
-    assert not list(out.iterdir())
+    assert not out.exists()
 
 
 def test_labels_that_are_words(cli: Cli, tmp_path: Path) -> None:
@@ -439,7 +444,9 @@ def test_a_project_with_a_device_file_of_its_own(cli: Cli, tmp_path: Path) -> No
     )
     project = tmp_path / "edgewright.toml"
     project.write_text(f'schema_version = 1\nsource = "{MODEL}"\ntargets = ["tiny.toml"]\n')
-    outcome = cli("ship", project, "-o", tmp_path / "out", "--json")
+    elsewhere = cli.refuses("ship", project, "-o", tmp_path / "out", saying="aarch64")
+    assert "--device" in elsewhere.err
+    outcome = cli("ship", project, "-o", tmp_path / "out", "--accept-invalid", "a test", "--json")
     assert outcome.code == 1, outcome
     assert "does not fit" in outcome.json["verdict"]["reasons"][0]
 

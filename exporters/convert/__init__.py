@@ -31,6 +31,13 @@ _WORDS: dict[str, str] = {
 }
 
 
+#: A file that was converted before loses nothing if the conversion starts from its origin.
+_ORIGIN = {
+    "onnx": "; start from the PyTorch model, if there is one",
+    "tflite": "; start from the PyTorch model, if there is one",
+}
+
+
 def convert_source(source: Source, model_format: Format, conversion: Conversion) -> Converted:
     """Converts a source to another format and writes `conversion.destination`.
 
@@ -45,7 +52,7 @@ def convert_source(source: Source, model_format: Format, conversion: Conversion)
         possible = formats_for(source.kind)
         raise UsageError(
             f"{source.spec}: {_WORDS[source.kind]} -> {_WORDS[model_format]} is not possible yet",
-            hint=f"from {_WORDS[source.kind]}: {', '.join(possible)}",
+            hint=f"from {_WORDS[source.kind]}: {', '.join(possible)}{_ORIGIN.get(source.kind, '')}",
         )
     converted: Converted = importlib.import_module(f".{name}", __name__).convert(source, conversion)
     return converted
