@@ -133,7 +133,8 @@ def test_no_runtime(tmp_path: Path) -> None:
     assert finding.remedy == "export with --format tflite, from the source model"
     assert "no-runtime" not in found(golden("conv_int8"), CORAL)
     only_onnx = device("asimd", runtimes={"onnxruntime": "1.31"})
-    assert found(golden("conv_int8"), only_onnx)["no-runtime"].remedy.startswith("export with --format onnx")
+    remedy = found(golden("conv_int8"), only_onnx)["no-runtime"].remedy
+    assert remedy.startswith("export with --format onnx")
 
 
 def test_opset_too_new(tmp_path: Path) -> None:
