@@ -12,7 +12,7 @@ from .errors import EdgewrightError, UsageError
 from .exporters.artifact import Array, Artifact
 from .exporters.data import Sample, open_dataset, seeded_samples
 from .exporters.evaluate import answers
-from .exporters.export import Candidate, Export, ExportRequest, Planned, export, plan_export
+from .exporters.export import Export, ExportRequest, Planned, export, plan_export
 from .exporters.float_model import describe_file
 from .exporters.runtime import LoadedArtifact
 from .exporters.source import parse_source
@@ -88,7 +88,7 @@ def ship(
             _refuse_other_kinds(request, kinds)
         made = export(request, listener.on_host)
         measured = [c for c in made.candidates if c.status == "kept" and c.compatible]
-        models = [_measured_model(c.artifact, made) for c in measured]
+        models = _measured_models([c.artifact for c in measured], made)
         runs: dict[str, dict[str, Measured]] = {c.name: {} for c in made.candidates}
         for address, transport in transports.items() if models else ():
             for run in _measure_valid(transport, models, project, listener, sent[address]):
@@ -107,8 +107,9 @@ def ship(
         max_peak_rss_bytes=project.budget.max_peak_rss_bytes,
         accept_invalid=accept_invalid,
     )
+    floats = {f: reference.name for f, reference in made.float_artifacts.items()}
     judged = tuple(
-        judge(c, runs[c.name], runs[_float_name(c, made)], limits, request.targets)
+        judge(c, runs[c.name], runs[floats[c.artifact.format]], limits, request.targets)
         for c in made.candidates
     )
     return Shipment(project, made, judged, decide(judged), _notes(request, made, judged))
@@ -216,17 +217,20 @@ def _float_answers(path: Path, artifact: Artifact, samples: Sequence[Sample]) ->
                 f"{', '.join(p.spec.describe() for p in other)}, not "
                 f"{', '.join(p.spec.describe() for p in own)}"
             )
-    loaded = LoadedArtifact(reference)
-    return [answers(loaded.run, sample.inputs, index) for index, sample in enumerate(samples)]
+    return _run_all(LoadedArtifact(reference).run, samples)
 
 
-def _measured_model(artifact: Artifact, made: Export) -> MeasuredModel:
-    samples = made.comparison[artifact.format][:REFERENCE_SAMPLES]
-    reference = LoadedArtifact(made.float_artifacts[artifact.format])
-    return replace(
-        _with_answers(artifact, samples),
-        float_outputs=[answers(reference.run, s.inputs, i) for i, s in enumerate(samples)],
-    )
+def _measured_models(artifacts: Sequence[Artifact], made: Export) -> list[MeasuredModel]:
+    """Each with its own answers and the float model's, which is run once for each format."""
+    samples = {f: comparison[:REFERENCE_SAMPLES] for f, comparison in made.comparison.items()}
+    floats = {
+        f: _run_all(LoadedArtifact(reference).run, samples[f])
+        for f, reference in made.float_artifacts.items()
+    }
+    return [
+        replace(_with_answers(a, samples[a.format]), float_outputs=floats[a.format])
+        for a in artifacts
+    ]
 
 
 def _with_answers(artifact: Artifact, samples: Sequence[Sample]) -> MeasuredModel:
@@ -234,8 +238,14 @@ def _with_answers(artifact: Artifact, samples: Sequence[Sample]) -> MeasuredMode
     return MeasuredModel.of(
         artifact,
         [loaded.native_inputs(sample.inputs) for sample in samples],
-        host_outputs=[answers(loaded.native_outputs, s.inputs, i) for i, s in enumerate(samples)],
+        host_outputs=_run_all(loaded.native_outputs, samples),
     )
+
+
+def _run_all(
+    run: Callable[[Mapping[str, Array]], list[Array]], samples: Sequence[Sample]
+) -> list[list[Array]]:
+    return [answers(run, sample.inputs, index) for index, sample in enumerate(samples)]
 
 
 def _measure_valid(
@@ -260,8 +270,3 @@ def _measure_valid(
             ProgressEvent("measure", message=f"{spoilt[0].validity.reasons[0]}; measuring again")
         )
     return list(runs)
-
-
-def _float_name(candidate: Candidate, made: Export) -> str:
-    reference = made.float_artifacts[candidate.artifact.format]
-    return next(c.name for c in made.candidates if c.artifact is reference)
