@@ -9,9 +9,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .errors import EdgewrightError as EdgewrightError
-    from .exporters.export import ExportRequest as ExportRequest
     from .exporters.export import export as export
+    from .exporters.request import ExportRequest as ExportRequest
     from .pipeline import profile as profile
+    from .pipeline import quantize as quantize
     from .pipeline import ship as ship
     from .project import Project as Project
     from .project import read_project as read_project
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 #: Public name -> the module it is loaded from, when it is first asked for.
 _PUBLIC = {
     "EdgewrightError": "errors",
-    "ExportRequest": "exporters.export",
+    "ExportRequest": "exporters.request",
     "export": "exporters.export",
     "profile": "pipeline",
+    "quantize": "pipeline",
     "ship": "pipeline",
     "Project": "project",
     "read_project": "project",

@@ -6,20 +6,32 @@ Heavy modules are imported inside the commands, so that `--help` and completion 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from . import __version__
+from .cli_common import (
+    DryRun,
+    Format,
+    Json,
+    Layout,
+    Mode,
+    Precision,
+    RuntimeName,
+    State,
+    Target,
+    complete_target,
+    progress,
+    show,
+    show_plan,
+)
+from .cli_quantize import add_commands
 from .errors import DeviceError, EdgewrightError, UsageError
 
 if TYPE_CHECKING:
-    from .exporters.export import Planned
-    from .pipeline import Listener
     from .profiler.result import Run
 
 app = typer.Typer(
@@ -30,34 +42,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich doubles the time that --help takes
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# The field's names as the types in targets/profile.py and exporters/artifact.py have them: written
-# out, since importing those would import pydantic and NumPy.
-Format = Literal["onnx", "tflite"]
-Precision = Literal["auto", "float32", "float16", "int8", "int8-dynamic", "int8-weights", "int4"]
-Layout = Literal["nchw", "nhwc"]
-Mode = Literal["quick", "release"]
-RuntimeName = Literal["onnxruntime", "ai_edge_litert", "tflite_runtime"]
-
 targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_command=True)
 app.add_typer(targets_app, name="targets")
-
-
-def _complete_target(incomplete: str) -> list[str]:
-    # Names are file names: reading the profiles would make completion slow.
-    folder = Path(__file__).parent / "device_configs"
-    return sorted(p.stem for p in folder.glob("*.toml") if p.stem.startswith(incomplete))
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be made and why; make nothing.")
-]
-Target = Annotated[
-    str,
-    typer.Option(
-        "--target", "-t", help="A device by name, or a TOML file.", autocompletion=_complete_target
-    ),
-]
+add_commands(app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -76,15 +63,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    _State.debug = debug
-
-
-class _State:
-    """What main() has to know of the command that failed."""
-
-    debug = False
-    as_json = False
-    out = sys.stdout
+    State.debug = debug
 
 
 @app.command()
@@ -140,8 +119,9 @@ def export(
     import tempfile
     from dataclasses import replace
 
-    from .exporters.export import DataOptions, ExportRequest, plan_export
     from .exporters.export import export as run_export
+    from .exporters.export import plan_export
+    from .exporters.request import DataOptions, ExportRequest
     from .exporters.source import parse_source
     from .files import write_json
     from .profiler.report import export_document
@@ -167,9 +147,9 @@ def export(
     )
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="edgewright-") as scratch:
-            _show_plan(plan_export(replace(request, directory=Path(scratch))), as_json)
+            show_plan(plan_export(replace(request, directory=Path(scratch))), as_json)
         return
-    with _progress() as listener:
+    with progress() as listener:
         result = run_export(request, listener.on_host)
     document = export_document(result)
     write_json(output / "export.json", document)
@@ -179,7 +159,7 @@ def export(
 
         return export_table(result)
 
-    _show(document, table, as_json)
+    show(document, table, as_json)
     if result.chosen is None:
         raise typer.Exit(1)
 
@@ -202,7 +182,7 @@ def inspect(
 
         return facts_table(facts)
 
-    _show(facts_document(facts), table, as_json)
+    show(facts_document(facts), table, as_json)
 
 
 @app.command()
@@ -229,7 +209,7 @@ def check(
         return check_table(result, profile_of_target.title)
 
     document = {"schema_version": 1, "target": profile_of_target.name, **check_document(result)}
-    _show(document, table, as_json)
+    show(document, table, as_json)
     if not result.compatible:
         raise typer.Exit(1)
 
@@ -273,7 +253,7 @@ def profile(
             raise UsageError(f"{output} is a directory", hint="-o names the file for the run")
         ensure_directory(output.parent)
     settings = MeasureSettings(mode=mode, threads=threads, runtime=runtime)
-    with _progress() as listener:
+    with progress() as listener:
         run = run_profile(
             model, device, settings, listener.on_device, reference=reference, inputs=inputs
         )
@@ -285,7 +265,7 @@ def profile(
 
         return run_table(run)
 
-    _show(run.to_json(), table, as_json)
+    show(run.to_json(), table, as_json)
     if run.correctness.status == "failed":
         raise typer.Exit(1)
 
@@ -328,7 +308,7 @@ def compare(
 
         return comparison_text(first, second, comparison, verdict, gated=max_slowdown is not None)
 
-    _show(compared_document(first, second, comparison, verdict), table, as_json)
+    show(compared_document(first, second, comparison, verdict), table, as_json)
     if max_slowdown is not None and not verdict.passed:
         raise typer.Exit(1)
 
@@ -359,21 +339,19 @@ def ship(
     from .files import ensure_directory, write_json
     from .pipeline import preview
     from .pipeline import ship as run_ship
-    from .profiler.report import ship_document
+    from .profiler.report import forget_results, ship_document, write_runs
     from .project import read_project
 
     told = read_project(project)
     base = project.resolve().parent
     if dry_run:
-        _show_plan(preview(told, base), as_json)
+        show_plan(preview(told, base), as_json)
         return
     if accept_invalid is not None and not accept_invalid.strip():
         raise UsageError("--accept-invalid needs a reason in words")
     ensure_directory(output)
-    # What an earlier ship said must not stand beside the artifacts of this one.
-    for old in (output / "result.json", *(output / "runs").glob("[0-9][0-9]-*.json")):
-        old.unlink(missing_ok=True)
-    with _progress() as listener:
+    forget_results(output)
+    with progress() as listener:
         shipment = run_ship(
             told,
             base,
@@ -382,18 +360,13 @@ def ship(
             accept_invalid=accept_invalid,
             listener=listener,
         )
-    files = {}
-    for number, run in enumerate(shipment.runs):
-        name = f"{number:02d}-{run.model_name.replace('/', '-')}.json"
-        files[id(run)] = output / "runs" / name
-        write_json(files[id(run)], run.to_json())
     document = ship_document(
         shipment.judged,
         shipment.verdict,
         shipment.export,
         shipment.notes,
         accept_invalid,
-        files,
+        write_runs(shipment.runs, output),
     )
     write_json(output / "result.json", document)
 
@@ -404,7 +377,7 @@ def ship(
             shipment.judged, shipment.verdict, shipment.export.skipped, shipment.notes
         )
 
-    _show(document, table, as_json)
+    show(document, table, as_json)
     if not as_json:
         print(f"result: {output / 'result.json'}")
     if not shipment.verdict.passed:
@@ -429,17 +402,17 @@ def list_targets(as_json: Json = False) -> None:
 
         return targets_table(found)
 
-    _show({"targets": [t.model_dump(mode="json") for t in found]}, table, as_json)
+    show({"targets": [t.model_dump(mode="json") for t in found]}, table, as_json)
 
 
 @targets_app.command("show")
 def show_target(
-    name: Annotated[str, typer.Argument(autocompletion=_complete_target)], as_json: Json = False
+    name: Annotated[str, typer.Argument(autocompletion=complete_target)], as_json: Json = False
 ) -> None:
     """Show one device with the source of each group of facts."""
     from .targets.load import load_target
 
-    _show(load_target(name).model_dump(mode="json", exclude_none=True), None, as_json)
+    show(load_target(name).model_dump(mode="json", exclude_none=True), None, as_json)
 
 
 @targets_app.command("schema")
@@ -447,7 +420,7 @@ def target_schema(as_json: Json = True) -> None:
     """Print the JSON Schema of device files."""
     from .targets.profile import TargetProfile
 
-    _show(TargetProfile.model_json_schema(), None, as_json)
+    show(TargetProfile.model_json_schema(), None, as_json)
 
 
 @app.command()
@@ -465,7 +438,7 @@ def doctor(as_json: Json = False) -> None:
 
         return doctor_table(findings)
 
-    _show({"findings": [f.document() for f in findings]}, table, as_json)
+    show({"findings": [f.document() for f in findings]}, table, as_json)
     if any(f.status == "broken" for f in findings):
         raise typer.Exit(1)
 
@@ -476,10 +449,10 @@ _INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Runs the command line; every error becomes one message and an exit code here."""
-    _State.debug, _State.as_json = False, "--json" in sys.argv
-    _State.out = sys.stdout
+    State.debug, State.as_json = False, "--json" in sys.argv
+    State.out = sys.stdout
     # With --json nothing else may reach standard output, whatever the user's own code prints.
-    apart = contextlib.redirect_stdout(sys.stderr) if _State.as_json else contextlib.nullcontext()
+    apart = contextlib.redirect_stdout(sys.stderr) if State.as_json else contextlib.nullcontext()
     try:
         with apart:
             code = app(standalone_mode=False)
@@ -510,51 +483,20 @@ def _usage_of(error: Any) -> str | None:
 
 
 def _fail(error: Exception, message: str, hint: str | None, code: int) -> NoReturn:
-    if _State.debug:
+    if State.debug:
         import traceback
 
         traceback.print_exception(error)
-    if _State.as_json:
+    if State.as_json:
         import json
 
         body = {"type": type(error).__name__, "message": message, "hint": hint, "exit_code": code}
-        print(json.dumps({"error": body}, indent=2), file=_State.out)
+        print(json.dumps({"error": body}, indent=2), file=State.out)
     kind = "device error" if isinstance(error, DeviceError) else "error"
     print(f"{kind}: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
     sys.exit(code)
-
-
-def _show(document: Any, table: Callable[[], Any] | None, as_json: bool) -> None:
-    if as_json or table is None:
-        import json
-
-        print(json.dumps(document, indent=2, allow_nan=False), file=_State.out)
-        return
-    from rich.console import Console
-
-    # Into a file or a pipe, tables keep their width instead of being folded to 80 columns.
-    wide = None if Console().is_terminal or "COLUMNS" in os.environ else 160
-    # Square brackets in findings and commands are themselves, and no markup.
-    Console(highlight=False, markup=False, width=wide).print(table())
-
-
-def _show_plan(planned: list[Planned], as_json: bool) -> None:
-    from .profiler.report import plan_document
-    from .profiler.tables import plan_table
-
-    _show(plan_document(planned), lambda: plan_table(planned), as_json)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Listener]:
-    """Live progress on standard error."""
-    from .pipeline import Listener
-    from .progress import ProgressPrinter
-
-    with ProgressPrinter() as printer:
-        yield Listener(on_host=printer.on_host, on_device=printer.on_device)
 
 
 def _read_run(path: Path) -> Run:

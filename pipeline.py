@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import EdgewrightError, UsageError
+from .errors import UsageError
 from .exporters.artifact import Array, Artifact
+from .exporters.candidate import Export, Planned
 from .exporters.data import Sample, open_dataset, seeded_samples
-from .exporters.evaluate import answers
-from .exporters.export import Export, ExportRequest, Planned, export, plan_export
+from .exporters.export import export, plan_export
 from .exporters.float_model import describe_file
+from .exporters.request import ExportRequest
 from .exporters.runtime import LoadedArtifact
 from .exporters.source import parse_source
-from .profiler.deploy import remove
+from .profiler.bench import REFERENCE_SAMPLES, open_devices, run_all, with_answers
 from .profiler.gate import Judged, Limits, Measured, Verdict, decide, judge
-from .profiler.job import MeasuredModel, MeasureSettings, OnProgress, ProgressEvent
+from .profiler.job import MeasureSettings, OnProgress
 from .profiler.measure import measure
-from .profiler.result import FailedRun, Mode, Run
+from .profiler.quantization import Quantization
+from .profiler.result import FailedRun, Run
 from .profiler.transports import open_transport
-from .profiler.transports.base import Transport
 from .project import Project
 from .targets.load import load_target
-
-#: How often a measurement is taken, in all, when the device's other work spoils it.
-ATTEMPTS: dict[Mode, int] = {"quick": 5, "release": 2}
-
-#: Inputs that travel to the device with their answers.
-REFERENCE_SAMPLES = 4
 
 
 @dataclass(frozen=True)
@@ -77,30 +71,20 @@ def ship(
         EdgewrightError: as the stages do.
     """
     listener = listener or Listener()
-    addresses = tuple(devices) or project.devices
-    transports = {address: open_transport(address) for address in addresses}
-    sent: dict[str, list[str]] = {address: [] for address in addresses}
     request = _request(project, base, directory)
-    try:
+    settings = MeasureSettings(
+        mode=project.profile.mode,
+        threads=project.profile.threads,
+        runtime=project.profile.runtime,
+    )
+    with open_devices(tuple(devices) or project.devices) as bench:
         # A device that can't be reached, or is of another kind, is said before minutes of work.
-        kinds = {a: t.run(["uname", "-m"]).stdout.strip() for a, t in transports.items()}
+        kinds = bench.kinds()
         if accept_invalid is None:
             _refuse_other_kinds(request, kinds)
         made = export(request, listener.on_host)
         measured = [c for c in made.candidates if c.status == "kept" and c.compatible]
-        models = _measured_models([c.artifact for c in measured], made)
-        runs: dict[str, dict[str, Measured]] = {c.name: {} for c in made.candidates}
-        for address, transport in transports.items() if models else ():
-            for run in _measure_valid(transport, models, project, listener, sent[address]):
-                runs[run.model_name][address] = run
-    except KeyboardInterrupt:
-        for address, transport in transports.items():
-            with contextlib.suppress(EdgewrightError):
-                remove(transport, *sent[address])
-        raise
-    finally:
-        for transport in transports.values():
-            transport.close()
+        runs = bench.measure(made, measured, settings, listener.on_device)
     limits = Limits(
         max_p90_ms=project.budget.max_p90_ms,
         max_size_bytes=project.budget.max_size_bytes,
@@ -113,6 +97,46 @@ def ship(
         for c in made.candidates
     )
     return Shipment(project, made, judged, decide(judged), _notes(request, made, judged))
+
+
+def quantize(
+    request: ExportRequest,
+    *,
+    device: str | None = None,
+    settings: MeasureSettings | None = None,
+    listener: Listener | None = None,
+) -> Quantization:
+    """Climbs the ladder and measures every rung that gives answers, on a device or on this host.
+
+    The choice goes by the time measured where the device is like the first target, and by what is
+    expected of each precision there otherwise.
+
+    Raises:
+        EdgewrightError: as the stages do.
+    """
+    listener, settings = listener or Listener(), settings or MeasureSettings()
+    address = device or "local"
+    with open_devices((address,)) as bench:
+        kind = bench.kinds()[address]
+        made = export(request, listener.on_host)
+        measured = [c for c in made.candidates if c.compatible and not c.is_broken]
+        runs = bench.measure(made, measured, settings, listener.on_device)
+    floats = {f: reference.name for f, reference in made.float_artifacts.items()}
+    judged = tuple(
+        judge(c, runs[c.name], runs[floats[c.artifact.format]], Limits(), request.targets)
+        for c in made.candidates
+    )
+    is_target = kind == request.targets[0].cpu.architecture and not _lacks(request, runs)
+    verdict = decide(judged) if is_target else None
+    if verdict is not None and verdict.chosen is not None:
+        chosen: str | None = verdict.chosen
+        why = verdict.reasons
+    else:
+        chosen = made.chosen.name if made.chosen else None
+        why = (_why_expected(request, address, verdict, made),)
+    return Quantization(
+        made, judged, chosen, why, address, is_target, _notes(request, made, judged)
+    )
 
 
 def preview(project: Project, base: Path) -> list[Planned]:
@@ -149,7 +173,7 @@ def profile(
     samples = seeded_samples(artifact.inputs, REFERENCE_SAMPLES)
     if inputs is not None:
         samples = open_dataset(inputs, artifact.inputs).first(REFERENCE_SAMPLES)
-    model = _with_answers(artifact, samples)
+    model = with_answers(artifact, samples)
     if reference is not None:
         model = replace(model, float_outputs=_float_answers(reference, artifact, samples))
     transport = open_transport(device)
@@ -161,6 +185,26 @@ def profile(
     if isinstance(result, FailedRun):
         raise result.to_error()
     return result
+
+
+def _why_expected(
+    request: ExportRequest, address: str, verdict: Verdict | None, made: Export
+) -> str:
+    if made.chosen is None:
+        return "no candidate is proven within the allowed drop"
+    if verdict is None:
+        return (
+            f"expected to be the fastest on {request.targets[0].name}; {address} is another kind "
+            "of device: measure there with --device"
+        )
+    return f"expected to be the fastest; its measurement does not count: {verdict.reasons[0]}"
+
+
+def _lacks(request: ExportRequest, runs: Mapping[str, Mapping[str, Measured]]) -> bool:
+    """Whether what measured has not all the CPU features of the first target."""
+    wanted = request.targets[0].cpu.features
+    found = [r.device.features for by in runs.values() for r in by.values() if isinstance(r, Run)]
+    return any(features and wanted - set(features) for features in found)
 
 
 def _notes(request: ExportRequest, made: Export, judged: Sequence[Judged]) -> tuple[str, ...]:
@@ -217,56 +261,4 @@ def _float_answers(path: Path, artifact: Artifact, samples: Sequence[Sample]) ->
                 f"{', '.join(p.spec.describe() for p in other)}, not "
                 f"{', '.join(p.spec.describe() for p in own)}"
             )
-    return _run_all(LoadedArtifact(reference).run, samples)
-
-
-def _measured_models(artifacts: Sequence[Artifact], made: Export) -> list[MeasuredModel]:
-    """Each with its own answers and the float model's, which is run once for each format."""
-    samples = {f: comparison[:REFERENCE_SAMPLES] for f, comparison in made.comparison.items()}
-    floats = {
-        f: _run_all(LoadedArtifact(reference).run, samples[f])
-        for f, reference in made.float_artifacts.items()
-    }
-    return [
-        replace(_with_answers(a, samples[a.format]), float_outputs=floats[a.format])
-        for a in artifacts
-    ]
-
-
-def _with_answers(artifact: Artifact, samples: Sequence[Sample]) -> MeasuredModel:
-    loaded = LoadedArtifact(artifact)
-    return MeasuredModel.of(
-        artifact,
-        [loaded.native_inputs(sample.inputs) for sample in samples],
-        host_outputs=_run_all(loaded.native_outputs, samples),
-    )
-
-
-def _run_all(
-    run: Callable[[Mapping[str, Array]], list[Array]], samples: Sequence[Sample]
-) -> list[list[Array]]:
-    return [answers(run, sample.inputs, index) for index, sample in enumerate(samples)]
-
-
-def _measure_valid(
-    transport: Transport,
-    models: list[MeasuredModel],
-    project: Project,
-    listener: Listener,
-    sent: list[str],
-) -> list[Measured]:
-    settings = MeasureSettings(
-        mode=project.profile.mode,
-        threads=project.profile.threads,
-        runtime=project.profile.runtime,
-    )
-    attempts = ATTEMPTS[project.profile.mode]
-    for attempt in range(1, attempts + 1):
-        runs = measure(transport, models, settings, listener.on_device, sent=sent)
-        spoilt = [r for r in runs if isinstance(r, Run) and not r.validity.valid]
-        if not spoilt or attempt == attempts or any(r.device.emulated for r in spoilt):
-            break
-        listener.on_device(
-            ProgressEvent("measure", message=f"{spoilt[0].validity.reasons[0]}; measuring again")
-        )
-    return list(runs)
+    return run_all(LoadedArtifact(reference).run, samples)

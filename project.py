@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from .exporters.artifact import Precision
-from .exporters.export import DataOptions
+from .exporters.quantize.recipe import Precision
+from .exporters.request import DataOptions
 from .exporters.images import ImagePreprocessing
 from .exporters.metrics import METRICS
 from .profiler.result import Mode

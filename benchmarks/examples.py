@@ -9,9 +9,9 @@ from edgewright.errors import UsageError
 from edgewright.exporters.artifact import Artifact
 from edgewright.exporters.convert import formats_for
 from edgewright.exporters.data import Dataset
-from edgewright.exporters.export import DataOptions
 from edgewright.exporters.float_model import make_float_artifact
 from edgewright.exporters.metrics import Metric, get_metric
+from edgewright.exporters.request import DataOptions
 from edgewright.exporters.source import parse_source
 from edgewright.project import read_project
 from edgewright.targets.profile import Format
@@ -23,6 +23,7 @@ METRICS = {
     "fashion-mnist": "top1",
     "efficientnet-lite0": "agreement",
     "minilm": "cosine",
+    "stories15m": "nll",
 }
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..targets.facts import TensorSpec
 from ..targets.profile import Format
-from .quantize.recipe import Recipe
+from .quantize.recipe import Precision, Recipe
 
-Precision = Literal["float32", "float16", "int8", "int8-dynamic", "int8-weights", "int4"]
 Array = npt.NDArray[np.generic]
 
 

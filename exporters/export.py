@@ -7,155 +7,34 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-from ..errors import ConversionError, UsageError
+from ..errors import UsageError
 from ..files import ensure_directory
 from ..targets.check import check
 from ..targets.facts import ModelFacts
-from ..targets.finding import CheckResult
 from ..targets.inspect import inspect_model
 from ..targets.profile import READERS, Format, TargetProfile
-from .artifact import Artifact, Port, Precision
+from .artifact import Artifact, Port
+from .candidate import Candidate, Export, Planned, Skipped, Status
 from .convert import formats_for
-from .convert.base import Layout
-from .data import Dataset, Sample, open_dataset
-from .evaluate import Evaluation, evaluate, require_labels
+from .data import Dataset, Sample
+from .evaluate import Evaluation, require_labels
+from .examiner import Examiner
 from .float_model import make_float_artifact
-from .images import ImagePreprocessing
 from .metrics import Metric, get_metric
-from .quantize.apply import COMPARED_SAMPLES, calibrate, quantize
-from .quantize.calibrate import Statistics
+from .quantize.apply import COMPARED_SAMPLES, calibrate, refuse_unfit
+from .quantize.ladder import Ground, Rung, climb
 from .quantize.plan import PlannedRecipe, plan, preference, recipe_for, saturates
-from .quantize.recipe import Recipe
-from .source import Source
+from .quantize.recipe import Precision, Recipe
+from .quantize.sensitivity import Sensitivity
+from .quantize.statistics import Statistics
+from .quantize.statistics_file import load as load_statistics
+from .quantize.statistics_file import require_for
+from .quantize.statistics_file import save as save_statistics
+from .request import ExportRequest
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, of how much); 0 of 0 where unknown."""
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """What data there is and how to read it.
-
-    Attributes:
-        base: directory that relative paths start from; the current one by default.
-        scale: factor for integer .npz arrays that feed a floating-point input.
-        metric: None chooses top1 where there are labels, cosine where not.
-        max_drop: drop allowed in the metric's own unit (0.01 of top1 is one point).
-    """
-
-    calibration: str | None = None
-    evaluation: str | None = None
-    base: Path | None = None
-    preprocessing: ImagePreprocessing | None = None
-    scale: float | None = None
-    metric: str | None = None
-    max_drop: float = 0.01
-
-    def open(self, spec: str | None, ports: Sequence[Port]) -> Dataset | None:
-        """The data that `spec` names, or None where it names none."""
-        if spec is None:
-            return None
-        return open_dataset(
-            spec, ports, base=self.base, preprocessing=self.preprocessing, scale=self.scale
-        )
-
-
-@dataclass(frozen=True)
-class ExportRequest:
-    """What to export.
-
-    Attributes:
-        targets: devices it is for; static schemes follow the first.
-        formats: empty chooses the one that the first target's preferred runtime reads.
-        precisions: empty is 'auto': what the devices run fast.
-    """
-
-    source: Source
-    targets: tuple[TargetProfile, ...]
-    directory: Path
-    formats: tuple[Format, ...] = ()
-    precisions: tuple[Precision, ...] = ()
-    layout: Layout | None = None
-    data: DataOptions = field(default_factory=DataOptions)
-
-
-Status = Literal["kept", "rolled back", "unproven"]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An artifact and what is known of it before it is measured.
-
-    Attributes:
-        status: 'kept' where its accuracy is proven (the float model always is), 'rolled back'
-            where it is not, 'unproven' where there were no data to judge it.
-        checks: for each target by name.
-        preference: place in the order of expected speed; 0 is expected to be the fastest.
-    """
-
-    artifact: Artifact
-    status: Status
-    reason: str
-    evaluation: Evaluation | None
-    checks: dict[str, CheckResult]
-    preference: int
-
-    @property
-    def name(self) -> str:
-        return self.artifact.name
-
-    @property
-    def compatible(self) -> bool:
-        return all(result.compatible for result in self.checks.values())
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A precision that was not tried, or could not be made."""
-
-    format: Format
-    precision: Precision
-    reason: str
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One precision before anything is made.
-
-    Attributes:
-        recipe: None where the precision would not be tried.
-    """
-
-    format: Format
-    precision: Precision
-    recipe: Recipe | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Export:
-    """What came of an export.
-
-    Attributes:
-        chosen: the candidate expected to be fastest among those kept (or asked for by name).
-        comparison: float artifacts' reference samples by format, which travel to the device.
-    """
-
-    candidates: tuple[Candidate, ...]
-    chosen: Candidate | None
-    skipped: tuple[Skipped, ...]
-    notes: tuple[str, ...]
-    comparison: dict[Format, list[Sample]]
-
-    @property
-    def float_artifacts(self) -> dict[Format, Artifact]:
-        return {
-            c.artifact.format: c.artifact
-            for c in self.candidates
-            if c.artifact.precision == "float32"
-        }
 
 
 def export(
@@ -168,7 +47,7 @@ def export(
         ConversionError: the model can't be converted, or came out different.
     """
     metric = get_metric(request.data.metric, request.data.base) if request.data.metric else None
-    formats = request.formats or (_preferred_format(request),)
+    formats = request.formats or (preferred_format(request),)
     is_new = not request.directory.exists()
     ensure_directory(request.directory)
     try:
@@ -189,7 +68,10 @@ def _export_into(
     with tempfile.TemporaryDirectory(prefix=".edgewright-", dir=request.directory) as scratch:
         # All of it or nothing: what fails half-way leaves no artifact behind.
         drafts = replace(request, directory=Path(scratch))
-        parts = [_export_format(drafts, f, metric, on_progress) for f in formats]
+        parts = [
+            _export_format(drafts, request.statistics_path(f), f, metric, on_progress)
+            for f in formats
+        ]
         candidates = tuple(_moved(c, request) for part in parts for c in part.candidates)
     return Export(
         candidates=candidates,
@@ -197,6 +79,8 @@ def _export_into(
         skipped=tuple(s for part in parts for s in part.skipped),
         notes=tuple(dict.fromkeys(n for part in parts for n in part.notes)),
         comparison={f: part.samples for f, part in zip(formats, parts, strict=True)},
+        sensitivities={f: part.sensitivities for f, part in zip(formats, parts, strict=True)},
+        statistics=tuple(part.statistics for part in parts if part.statistics is not None),
     )
 
 
@@ -206,13 +90,15 @@ def plan_export(request: ExportRequest) -> list[Planned]:
     Raises:
         UsageError, ConversionError: as `export` does up to there.
     """
-    planned = []
-    for model_format in request.formats or (_preferred_format(request),):
+    planned: list[Planned] = []
+    for model_format in request.formats or (preferred_format(request),):
         reference, _ = make_float_artifact(
             request.source, model_format, request.directory, layout=request.layout
         )
         facts = inspect_model(reference.path)
-        planned += _planned(request, facts, request.data.calibration is not None)
+        can_calibrate = bool(request.data.calibration or request.data.statistics)
+        steps = _planned(request, facts, can_calibrate)
+        planned += [Planned(model_format, step) for step in steps]
     return planned
 
 
@@ -233,10 +119,16 @@ class _Part:
     candidates: list[Candidate] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sensitivities: tuple[Sensitivity, ...] = ()
+    statistics: Path | None = None
 
 
 def _export_format(
-    request: ExportRequest, model_format: Format, metric: Metric | None, on_progress: OnProgress
+    request: ExportRequest,
+    statistics_path: Path,
+    model_format: Format,
+    metric: Metric | None,
+    on_progress: OnProgress,
 ) -> _Part:
     data = request.data
     on_progress(f"{model_format}: float32", 0, 0)
@@ -258,62 +150,118 @@ def _export_format(
         metric = metric or get_metric("top1" if evaluation.has_labels else "cosine")
         require_labels(metric, evaluation)
     facts = inspect_model(reference.path)
-    planned = _planned(request, facts, calibration is not None)
+    can_calibrate = calibration is not None or data.statistics is not None
+    planned = _planned(request, facts, can_calibrate)
     recipes = [item.recipe for item in planned if item.recipe is not None]
-    part.skipped += [
-        Skipped(item.format, item.precision, item.reason) for item in planned if not item.recipe
-    ]
+    for recipe in recipes:
+        if request.is_asked_by_name:
+            refuse_unfit(recipe, model_format)
     statistics = None
     if any(recipe.needs_calibration for recipe in recipes):
-        if calibration is None:
-            raise UsageError(
-                "static INT8 needs calibration data",
-                hint="give --calibration DATA (100 typical inputs are enough to begin with)",
-            )
-        statistics = calibrate(
-            reference,
-            calibration,
-            lambda done, total: on_progress(f"{model_format}: calibrating", done, total),
+        statistics = gather_statistics(
+            request, reference, calibration, recipes, on_progress, statistics_path
         )
+        if data.statistics is None:
+            part.statistics = statistics_path
+    if calibration is not None:
         compare = calibration.first(COMPARED_SAMPLES), calibration.description
     else:
         compare = samples, words
-    artifacts = [reference]
-    for recipe in recipes:
-        on_progress(f"{model_format}: {recipe.name}", 0, 0)
-        made = _quantized(request, reference, recipe, statistics, compare, part)
-        if made is not None:
-            artifacts.append(made)
-    evaluations: Sequence[Evaluation | None] = [None] * len(artifacts)
+    examiner = None
     if evaluation is not None and metric is not None:
-        evaluations = evaluate(
-            reference, artifacts[1:], evaluation, metric, data.max_drop,
-            on_sample=lambda n, of: on_progress(f"{model_format}: evaluating", n, of),
+        examiner = Examiner(
+            reference, evaluation, metric, data.max_drop,
             saturating=any(saturates(target) for target in request.targets),
+            on_sample=lambda n, of: on_progress(f"{model_format}: evaluating", n, of),
         )  # fmt: skip
+    ground = Ground(
+        reference, statistics, examiner, compare, request.directory, request.source.stem,
+        strict=request.is_asked_by_name,
+        on_progress=lambda what, n, of: on_progress(f"{model_format}: {what}", n, of),
+    )  # fmt: skip
+    climbed = climb(ground, planned)
+    part.skipped += [Skipped(model_format, m.precision, m.reason) for m in climbed.missed]
+    part.notes += climbed.notes
+    part.sensitivities = climbed.sensitivities
     order = preference(facts)
-    for artifact, evaluated in zip(artifacts, evaluations, strict=True):
-        part.candidates.append(_candidate(artifact, evaluated, order, request.targets))
+    own = Rung(reference, None)
+    for rung in (own, *climbed.rungs):
+        evaluated = None
+        if rung is own:
+            evaluated = examiner.own if examiner else None
+        elif rung.judgement is not None:
+            evaluated = rung.judgement.evaluation
+        part.candidates.append(
+            _candidate(rung.artifact, evaluated, rung.note, order, request.targets)
+        )
     return part
 
 
-def _planned(request: ExportRequest, facts: ModelFacts, has_calibration: bool) -> list[Planned]:
-    """Distinct recipes for all the targets, and what is left out with its reason."""
-    found: dict[str, Planned] = {}
+def gather_statistics(
+    request: ExportRequest,
+    reference: Artifact,
+    calibration: Dataset | None,
+    recipes: Sequence[Recipe],
+    on_progress: OnProgress,
+    destination: Path | None = None,
+) -> Statistics:
+    """Those of an earlier calibration, or of one that is made (or taken up again) now.
+
+    Args:
+        destination: where they are kept.
+
+    Raises:
+        UsageError: there are neither statistics nor data, or the statistics do not fit.
+    """
+    data = request.data
+    covariances = any(recipe.needs_covariances for recipe in recipes)
+    if data.statistics is not None:
+        path = data.path_of(data.statistics)
+        statistics = load_statistics(path)
+        require_for(statistics, reference.sha256, path)
+        if covariances and not statistics.has_covariances:
+            raise UsageError(
+                f"{path} has no covariances, which GPTQ needs",
+                hint="calibrate with the recipe: --recipe NAME --calibration DATA",
+            )
+        return statistics
+    if calibration is None:
+        raise UsageError(
+            f"{next(r.name for r in recipes if r.needs_calibration)} needs calibration data",
+            hint="give --calibration DATA (100 typical inputs are enough to begin with), or "
+            "--statistics of an earlier calibration",
+        )
+    made = calibrate(
+        reference,
+        calibration,
+        covariances=covariances,
+        checkpoint=destination,
+        on_sample=lambda n, of: on_progress(f"{reference.format}: calibrating", n, of),
+    )
+    if destination is not None:
+        save_statistics(made, destination)
+    return made
+
+
+def _planned(request: ExportRequest, facts: ModelFacts, can_calibrate: bool) -> list[PlannedRecipe]:
+    """Distinct steps for all the targets, and what is left out with its reason."""
+    if request.recipes:
+        return [PlannedRecipe(r.precision, r, "asked for by name") for r in request.recipes]
+    found: dict[tuple[str, str], PlannedRecipe] = {}
     for target in request.targets:
-        for item in _planned_for(target, request, facts, has_calibration):
-            name = item.recipe.name if item.recipe else item.precision
-            why = item.reason if len(request.targets) == 1 else f"{target.name}: {item.reason}"
-            found.setdefault(name, Planned(facts.format, item.precision, item.recipe, why))
-    made = {item.precision for item in found.values() if item.recipe}
-    return [item for item in found.values() if item.recipe or item.precision not in made]
+        for step in _planned_for(target, request, facts, can_calibrate):
+            name = step.recipe.name if step.recipe else step.precision
+            why = step.reason if len(request.targets) == 1 else f"{target.name}: {step.reason}"
+            found.setdefault((name, step.step), replace(step, reason=why))
+    made = {step.precision for step in found.values() if step.recipe}
+    return [step for step in found.values() if step.recipe or step.precision not in made]
 
 
 def _planned_for(
-    target: TargetProfile, request: ExportRequest, facts: ModelFacts, has_calibration: bool
+    target: TargetProfile, request: ExportRequest, facts: ModelFacts, can_calibrate: bool
 ) -> Sequence[PlannedRecipe]:
     if not request.precisions:
-        return plan(target, facts, has_calibration=has_calibration)
+        return plan(target, facts, has_calibration=can_calibrate)
     return [
         PlannedRecipe(precision, recipe_for(precision, target, facts), "asked for by name")
         for precision in request.precisions
@@ -321,28 +269,10 @@ def _planned_for(
     ]
 
 
-def _quantized(
-    request: ExportRequest,
-    reference: Artifact,
-    recipe: Recipe,
-    statistics: Statistics | None,
-    compare: tuple[list[Sample], str],
-    part: _Part,
-) -> Artifact | None:
-    destination = request.directory / f"{request.source.stem}.{recipe.name}.{recipe.format}"
-    try:
-        return quantize(reference, recipe, statistics, compare, destination)
-    except (ConversionError, UsageError) as error:
-        if request.precisions:
-            raise
-        # 'auto' goes on with the other rungs; the reason is kept.
-        part.skipped.append(Skipped(recipe.format, recipe.precision, error.message))
-        return None
-
-
 def _candidate(
     artifact: Artifact,
     evaluation: Evaluation | None,
+    note: str,
     order: Sequence[Precision],
     targets: Sequence[TargetProfile],
 ) -> Candidate:
@@ -359,7 +289,7 @@ def _candidate(
     return Candidate(
         artifact=artifact,
         status=status,
-        reason=reason,
+        reason=f"{reason}; {note}" if note else reason,
         evaluation=evaluation,
         checks={target.name: check(facts, target) for target in targets},
         preference=order.index(artifact.precision),
@@ -368,12 +298,17 @@ def _candidate(
 
 def _choose(candidates: Sequence[Candidate], request: ExportRequest) -> Candidate | None:
     able = [c for c in candidates if c.compatible and c.status != "rolled back"]
-    if not request.precisions:
+    if not request.is_asked_by_name:
         able = [c for c in able if c.status == "kept"]
     return min(able, key=lambda c: c.preference, default=None)
 
 
-def _preferred_format(request: ExportRequest) -> Format:
+def preferred_format(request: ExportRequest) -> Format:
+    """What the first target's preferred runtime reads and the source can become.
+
+    Raises:
+        UsageError: there is no such format.
+    """
     possible = formats_for(request.source.kind)
     target = request.targets[0]
     for runtime in target.runtimes:

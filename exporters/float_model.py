@@ -15,11 +15,12 @@ from ..targets.facts import ModelFacts
 from ..targets.inspect import inspect_model
 from ..targets.profile import Format
 from ..targets.safe_load import assert_loads
-from .artifact import Array, Artifact, OutputDifference, Port, Precision
+from .artifact import Array, Artifact, OutputDifference, Port
 from .convert import Conversion, Converted, convert_source
 from .convert.base import Layout
 from .data import Dataset, Sample, seeded_samples
 from .evaluate import answers, differences
+from .quantize.recipe import Precision
 from .runtime import LoadedArtifact
 from .source import Source
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..exporters.export import Candidate
+from ..exporters.candidate import Candidate
 from ..targets.profile import TargetProfile
 from .result import FailedRun, Run
 from .stats import Comparison, compare_runs

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..exporters.candidate import Candidate, Export, Planned
 from ..exporters.evaluate import Evaluation
-from ..exporters.export import Candidate, Export, Planned
+from ..exporters.quantize.analyze import Analysis
+from ..exporters.quantize.recipes import NamedRecipe
+from ..files import write_json
 from ..targets.facts import ModelFacts
 from ..targets.finding import CheckResult
 from .gate import Judged, Verdict
+from .quantization import Quantization, pareto
 from .result import Run
 from .stats import Comparison
 
@@ -44,6 +49,8 @@ def export_document(export: Export) -> dict[str, Any]:
         "chosen": str(export.chosen.artifact.path) if export.chosen else None,
         "skipped": [asdict(skipped) for skipped in export.skipped],
         "notes": list(export.notes),
+        "statistics": [str(path) for path in export.statistics],
+        "sensitivities": _sensitivities(export),
     }
 
 
@@ -54,9 +61,10 @@ def plan_document(planned: list[Planned]) -> dict[str, Any]:
         "planned": [
             {
                 "format": item.format,
-                "precision": item.precision,
-                "recipe": item.recipe.model_dump(mode="json") if item.recipe else None,
-                "reason": item.reason,
+                "precision": item.step.precision,
+                "step": item.step.step,
+                "recipe": item.step.recipe.model_dump(mode="json") if item.step.recipe else None,
+                "reason": item.step.reason,
             }
             for item in planned
         ],
@@ -141,6 +149,82 @@ def ship_document(
         "skipped": [asdict(skipped) for skipped in export.skipped],
         "notes": list(notes),
     }
+
+
+def quantize_document(found: Quantization, run_files: dict[int, Path]) -> dict[str, Any]:
+    """What `edgewright quantize --target --json` prints and `result.json` keeps.
+
+    Args:
+        run_files: where each run was written, by the run's `id()`.
+    """
+    best = pareto(found.judged)
+    return {
+        "schema_version": 1,
+        "chosen": found.chosen,
+        "why": list(found.why),
+        "measured_on": {"device": found.device, "is_target": found.is_target},
+        "candidates": [
+            {**_judged(item, run_files), "pareto": item.candidate.name in best}
+            for item in found.judged
+        ],
+        "skipped": [asdict(skipped) for skipped in found.export.skipped],
+        "sensitivities": _sensitivities(found.export),
+        "statistics": [str(path) for path in found.export.statistics],
+        "notes": list(found.notes),
+    }
+
+
+def analysis_document(analysis: Analysis) -> dict[str, Any]:
+    """What `edgewright analyze --json` prints."""
+    return {
+        "schema_version": 1,
+        "recipe": analysis.recipe.model_dump(mode="json"),
+        "data": analysis.data,
+        "model_sqnr_db": analysis.model_db,
+        "layers": [asdict(layer) for layer in analysis.layers],
+        "suggestions": list(analysis.suggestions),
+        "suggested_recipe": analysis.suggested.model_dump(mode="json"),
+    }
+
+
+def recipes_document(recipes: Mapping[str, NamedRecipe]) -> dict[str, Any]:
+    """What `edgewright recipes list --json` prints."""
+    return {
+        "schema_version": 1,
+        "recipes": [
+            {
+                "name": name,
+                "precision": named.recipe.precision,
+                "format": named.recipe.format,
+                "meaning": named.meaning,
+            }
+            for name, named in recipes.items()
+        ],
+    }
+
+
+def _sensitivities(export: Export) -> dict[str, Any]:
+    return {
+        model_format: [asdict(layer) for layer in layers]
+        for model_format, layers in export.sensitivities.items()
+        if layers
+    }
+
+
+def write_runs(runs: Sequence[Run], directory: Path) -> dict[int, Path]:
+    """Writes each run with its raw samples; gives the files by the runs' `id()`."""
+    files = {}
+    for number, run in enumerate(runs):
+        name = f"{number:02d}-{run.model_name.replace('/', '-')}.json"
+        files[id(run)] = directory / "runs" / name
+        write_json(files[id(run)], run.to_json())
+    return files
+
+
+def forget_results(directory: Path) -> None:
+    """Removes what an earlier command said, which must not stand beside the artifacts of this."""
+    for old in (directory / "result.json", *(directory / "runs").glob("[0-9][0-9]-*.json")):
+        old.unlink(missing_ok=True)
 
 
 def _judged(item: Judged, run_files: dict[int, Path]) -> dict[str, Any]:

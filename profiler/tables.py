@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..exporters.candidate import Candidate, Export, Planned, Skipped
 from ..exporters.evaluate import Evaluation
-from ..exporters.export import Candidate, Export, Planned, Skipped
 from ..targets.facts import ModelFacts
 from ..targets.finding import CheckResult
 from ..targets.profile import TargetProfile
@@ -25,7 +25,7 @@ def ship_table(
 ) -> RenderableType:
     """The one table of `ship`: candidate, size, accuracy, latency, ratio, verdict and why."""
     devices = list(dict.fromkeys(device for item in judged for device in item.runs))
-    metric = _metric_title(item.candidate.evaluation for item in judged)
+    metric = metric_title(item.candidate.evaluation for item in judged)
     table = Table(header_style="bold", show_lines=True)
     table.add_column("candidate", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
@@ -39,7 +39,7 @@ def ship_table(
         cells: list[RenderableType] = [
             Text(item.candidate.name, style="bold green" if chosen else ""),
             size_text(item.candidate.artifact.size_bytes),
-            _accuracy_text(item.candidate.evaluation),
+            accuracy_text(item.candidate.evaluation),
         ]
         for device in devices:
             cells.append(_latency_text(item, device))
@@ -49,12 +49,12 @@ def ship_table(
         Text.assemble(_mark(verdict), "  ", verdict.chosen or "nothing to release", style="bold")
     ]
     lines += [Text(f"  {reason}") for reason in verdict.reasons]
-    return Group(table, *skipped_lines(skipped), *_notes(notes), *lines)
+    return Group(table, *skipped_lines(skipped), *note_lines(notes), *lines)
 
 
 def export_table(export: Export) -> RenderableType:
     """The table of `export`."""
-    metric = _metric_title(c.evaluation for c in export.candidates)
+    metric = metric_title(c.evaluation for c in export.candidates)
     table = Table(header_style="bold", show_lines=True)
     table.add_column("candidate", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
@@ -67,14 +67,14 @@ def export_table(export: Export) -> RenderableType:
             Text(candidate.name, style="bold green" if chosen else ""),
             size_text(candidate.artifact.size_bytes),
             _sqnr(candidate),
-            _accuracy_text(candidate.evaluation),
-            _status_text(candidate, chosen),
+            accuracy_text(candidate.evaluation),
+            status_text(candidate, chosen),
         )
     chosen_path = export.chosen.artifact.path if export.chosen else "nothing"
     return Group(
         table,
         *skipped_lines(export.skipped),
-        *_notes(export.notes),
+        *note_lines(export.notes),
         Text(f"chosen: {chosen_path}", style="bold"),
     )
 
@@ -85,9 +85,10 @@ def plan_table(planned: Iterable[Planned]) -> RenderableType:
     for title in ("format", "precision", "recipe", "why"):
         table.add_column(title, overflow="fold", no_wrap=title in ("format", "precision"))
     for item in planned:
-        style = "" if item.recipe else "dim"
-        name = item.recipe.name if item.recipe else "not tried"
-        table.add_row(item.format, item.precision, name, item.reason, style=style)
+        step = item.step
+        style = "" if step.recipe else "dim"
+        name = step.recipe.name if step.recipe else "not tried"
+        table.add_row(item.format, step.precision, name, step.reason, style=style)
     return table
 
 
@@ -258,11 +259,11 @@ def count_text(count: int) -> str:
     return f"{value:.3g} G"
 
 
-def _metric_title(evaluations: Iterable[Evaluation | None]) -> str:
+def metric_title(evaluations: Iterable[Evaluation | None]) -> str:
     return next((e.metric for e in evaluations if e is not None), "accuracy")
 
 
-def _accuracy_text(evaluation: Evaluation | None) -> str:
+def accuracy_text(evaluation: Evaluation | None) -> str:
     if evaluation is None or evaluation.score is None:
         return "-"
     if evaluation.verdict == "reference":
@@ -293,7 +294,7 @@ def _verdict_text(item: Judged, verdict: Verdict) -> Text:
     return Text(f"no: {item.reasons[0]}", style="red")
 
 
-def _status_text(candidate: Candidate, chosen: bool) -> Text:
+def status_text(candidate: Candidate, chosen: bool) -> Text:
     style = {"kept": "green", "rolled back": "red", "unproven": "yellow"}[candidate.status]
     text = f"{'chosen, ' if chosen else ''}{candidate.status}: {candidate.reason}"
     for target, result in candidate.checks.items():
@@ -349,5 +350,5 @@ def _correctness_text(run: Run) -> str:
     return f"{text}: {correctness.reason}" if correctness.reason else text
 
 
-def _notes(notes: Iterable[str]) -> list[Text]:
+def note_lines(notes: Iterable[str]) -> list[Text]:
     return [Text(f"note: {note}", style="yellow") for note in notes]

@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 #: Each layer imports from itself and from those before it.
-LAYERS = ("errors", "files", "targets", "exporters", "profiler", "project", "pipeline", "cli")
+LAYERS = (
+    "errors", "files", "targets", "exporters", "profiler", "project", "pipeline", "cli_common",
+    "cli_quantize", "cli",
+)  # fmt: skip
 HEAVY = ("numpy", "onnx", "onnxruntime", "ai_edge_litert", "litert_quantizer", "torch", "scipy")
 
 
@@ -45,7 +48,9 @@ def test_imports_run_downhill(path: Path) -> None:
     assert not uphill
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["export", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["export", "--help"], ["quantize", "--help"]]
+)
 def test_the_start_imports_nothing_heavy(arguments: list[str]) -> None:
     script = (
         "import sys\nsys.argv = ['edgewright', *sys.argv[1:]]\n"

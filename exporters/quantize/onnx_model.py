@@ -1,92 +1,105 @@
-"""Putting an ONNX graph into the shape that quantization needs."""
+"""The one shape of an ONNX graph that layers, calibration and quantization all see."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from onnx import helper, numpy_helper
+
+from .onnx_graph import Graph, Node, options
+
+#: Turns MatMul + Add into Gemm, and puts Reshape around it where the input is no matrix: that is
+#: more to compute, and neither MatMulNBits nor dynamic quantization takes it.
+_UNWANTED = ["MatMulAddFusion"]
+
+#: Elements from which constants are looked at for whether one is the other's transpose.
+_LARGE = 1 << 16
+
+#: Axes of height and width, from the left and from the right.
+_SPATIAL = ({2, 3}, {-2, -1})
 
 
-def load(path: Path) -> onnx.ModelProto:
-    """A model with every node named, so that rules and exclusions can name it."""
+def prepare(path: Path) -> onnx.ModelProto:
+    """A model whose graph is fused, every node named, and types known as far as they can be.
+
+    Constants and batch normalization are folded as ONNX Runtime's basic optimizations do; static
+    quantization wants this first, or every batch normalization would be quantized apart (ONNX
+    Runtime documentation, "Quantize ONNX models: pre-processing"). Means over height and width
+    become GlobalAveragePool, which ONNX Runtime can compute with integers. To prepare what was
+    prepared changes no name.
+    """
     model = onnx.load(str(path))
+    unnamed = _name_nodes(model)
+    model = _fused(model.SerializeToString() if unnamed else str(path))
     _name_nodes(model)
-    return model
+    typed = {v.name for v in (*model.graph.value_info, *model.graph.output)}
+    if any(name and name not in typed for node in model.graph.node for name in node.output):
+        # ONNX Runtime leaves out the types of what its transposes were moved behind.
+        model = onnx.shape_inference.infer_shapes(model)
+    graph = Graph(model)
+    graph.nodes = [made for node in graph.nodes for made in _as_pool(graph, node)]
+    return graph.finish()
 
 
-def fuse(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Folds constants and batch normalization, as ONNX Runtime's basic optimizations do.
+def split_gemm(graph: Graph, names: set[str]) -> None:
+    """Turns the Gemms of these names, plain products with constant weights, into MatMul + Add.
 
-    Static quantization wants this first, or every batch normalization would be quantized apart
-    (ONNX Runtime documentation, "Quantize ONNX models: pre-processing").
+    MatMulNBits and dynamic quantization are for MatMul only.
     """
-    import tempfile
-
-    import onnxruntime as ort
-
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "fused.onnx"
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(path)
-        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        fused = onnx.load(str(path))
-    _name_nodes(fused)
-    return onnx.shape_inference.infer_shapes(fused)
-
-
-def split_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Gemm with constant weights -> MatMul + Add.
-
-    ONNX Runtime's dynamic and MatMulNBits quantizers take MatMul only; a Gemm they pass over in
-    silence. Gemms with alpha or beta other than 1, or a transposed first input, stay.
-    """
-    from onnx import helper, numpy_helper
-
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    constants = {tensor.name: tensor for tensor in result.graph.initializer}
     nodes = []
-    for node in result.graph.node:
-        options = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        splits = (
-            node.op_type == "Gemm"
-            and node.input[1] in constants
-            and options.get("alpha", 1.0) == 1.0
-            and options.get("beta", 1.0) == 1.0
-            and not options.get("transA", 0)
-        )
-        if not splits:
+    for node in graph.nodes:
+        if node.op_type != "Gemm" or node.name not in names:
             nodes.append(node)
             continue
-        weights = numpy_helper.to_array(constants[node.input[1]])
-        name = node.input[1]
-        if options.get("transB", 0):
-            name = f"{node.input[1]}_transposed"
-            if name not in constants:
-                constants[name] = numpy_helper.from_array(weights.T.copy(), name)
-                result.graph.initializer.append(constants[name])
+        weight = node.input[1]
+        if options(node).get("transB", 0):
+            values = graph.constant(weight)
+            assert values is not None
+            weight = graph.add(values.T, f"{weight}_transposed")
         has_bias = len(node.input) > 2 and node.input[2]
-        product = f"{node.output[0]}_product" if has_bias else node.output[0]
-        nodes.append(helper.make_node("MatMul", [node.input[0], name], [product], name=node.name))
+        product = graph.name(f"{node.output[0]}_product") if has_bias else node.output[0]
+        nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product], node.name))
         if has_bias:
-            nodes.append(
-                helper.make_node(
-                    "Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}_bias"
-                )
-            )
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
-    _drop_unused_constants(result)
-    return result
+            bias, name = node.input[2], graph.name(f"{node.name}_bias")
+            nodes.append(helper.make_node("Add", [product, bias], [node.output[0]], name))
+    graph.nodes = nodes
 
 
-def activations(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that gives every float activation as an output."""
-    tapped = onnx.shape_inference.infer_shapes(model)
-    have = {output.name for output in tapped.graph.output}
+def tie_transposed(model: onnx.ModelProto) -> None:
+    """Stores constants that are each other's transposes once, with a Transpose for the second.
+
+    Folding constants takes apart what a model has tied (an embedding and its last layer), which may
+    be most of its weights. A runtime folds the Transpose again when it loads the model.
+    """
+    seen: dict[tuple[int, ...], list[Any]] = {}
+    kept, nodes = [], []
+    for tensor in model.graph.initializer:
+        dims = (tensor.data_type, *tensor.dims)
+        is_large = len(dims) == 3 and math.prod(tensor.dims) >= _LARGE
+        alike = seen.get((dims[0], *dims[:0:-1]), []) if is_large else []
+        twin = next((other for other in alike if _are_transposes(other, tensor)), None)
+        if twin is None:
+            kept.append(tensor)
+            seen.setdefault(dims, []).append(tensor)
+            continue
+        name = f"{tensor.name}_Transpose"
+        nodes.append(helper.make_node("Transpose", [twin.name], [tensor.name], name, perm=[1, 0]))
+    if nodes:
+        nodes += model.graph.node
+        del model.graph.node[:], model.graph.initializer[:]
+        model.graph.node.extend(nodes)
+        model.graph.initializer.extend(kept)
+
+
+def with_outputs(model: onnx.ModelProto, hidden: set[str]) -> onnx.ModelProto:
+    """A copy that gives every float activation as an output, but for the hidden ones."""
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(model)
+    have = {output.name for output in tapped.graph.output} | hidden
     # ONNX Runtime leaves the types of constants, and of values that it folded away, behind.
     computed = {name for node in tapped.graph.node for name in node.output}
     for value in tapped.graph.value_info:
@@ -95,21 +108,62 @@ def activations(model: onnx.ModelProto) -> onnx.ModelProto:
     return tapped
 
 
+def _fused(model: str | bytes) -> onnx.ModelProto:
+    """A model, or the file of one, after ONNX Runtime's basic optimizations."""
+    import tempfile
+
+    import onnxruntime as ort
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "fused.onnx"
+        settings = ort.SessionOptions()
+        settings.log_severity_level = 4
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        settings.optimized_model_filepath = str(path)
+        ort.InferenceSession(
+            model, settings, providers=["CPUExecutionProvider"], disabled_optimizers=_UNWANTED
+        )
+        return onnx.load(str(path))
+
+
+def _as_pool(graph: Graph, node: Node) -> list[Node]:
+    """ReduceMean over height and width -> GlobalAveragePool, and Flatten where they are dropped."""
+    settings = options(node)
+    axes: Any = settings.get("axes", [])
+    if len(node.input) > 1:
+        given = graph.constant(node.input[1])
+        axes = [] if given is None else given.ravel()
+    shape = graph.shape(node.input[0]) if node.input else None
+    is_spatial = node.op_type == "ReduceMean" and set(map(int, axes)) in _SPATIAL
+    if not is_spatial or shape is None or len(shape) != 4:
+        return [node]
+    output = node.output[0]
+    if settings.get("keepdims", 1):
+        return [helper.make_node("GlobalAveragePool", [node.input[0]], [output], node.name)]
+    pooled, name = graph.name(f"{output}_pooled"), graph.name(f"{node.name}_flatten")
+    graph.declare_float(pooled, [*shape[:2], 1, 1])
+    return [
+        helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], node.name),
+        helper.make_node("Flatten", [pooled], [output], name),
+    ]
+
+
 def _is_float(value: Any) -> bool:
     return bool(value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT)
 
 
-def _name_nodes(model: onnx.ModelProto) -> None:
+def _are_transposes(first: Any, second: Any) -> bool:
+    values = numpy_helper.to_array(first), numpy_helper.to_array(second)
+    return np.array_equal(values[0].T, values[1])
+
+
+def _name_nodes(model: onnx.ModelProto) -> bool:
+    """Gives every node a name of its own; whether any had none."""
     seen: set[str] = set()
+    changed = False
     for index, node in enumerate(model.graph.node):
         if not node.name or node.name in seen:
             node.name = f"{node.op_type}_{index}"
+            changed = True
         seen.add(node.name)
-
-
-def _drop_unused_constants(model: onnx.ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input}
-    used |= {output.name for output in model.graph.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    return changed

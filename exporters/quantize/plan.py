@@ -7,14 +7,16 @@ likewise before, on another machine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ...errors import UsageError
 from ...targets.facts import ModelFacts
 from ...targets.profile import TargetProfile
-from ..artifact import Precision
-from .recipe import Calibration, Recipe, Rule, Scheme
+from .recipe import Precision, RangeMethod, Recipe, Rule
+from .recipes import RECIPES
 
 #: A model with more of its multiply-accumulates in convolutions than this is one of convolutions.
 CONVOLUTIONAL_SHARE = 0.5
@@ -23,38 +25,57 @@ CONVOLUTIONAL_SHARE = 0.5
 #: decides the speed and INT4 pays.
 MEMORY_BOUND_BYTES = 100_000_000
 
+#: Ways to find ranges that the ladder compares (Wu et al. 2020, arXiv:2004.09602, table 5: none is
+#: best for every network).
+RANGE_METHODS = (
+    RangeMethod(percentile=99.999),
+    RangeMethod(percentile=99.99),
+    RangeMethod(method="min-max"),
+    RangeMethod(method="moving-average"),
+    RangeMethod(method="mse"),
+    RangeMethod(method="entropy"),
+)
+
 #: ONNX Runtime's ConvInteger has no fast path: 0.11x-0.30x of float on EfficientNet-Lite0.
 _NO_DYNAMIC_CONVOLUTION = (
     "dynamic INT8 slows convolutions down (measured 0.1x-0.6x of float), and they do the work here"
 )
 
+Step = Literal["apply", "correct", "search"]
+
 
 @dataclass(frozen=True)
 class PlannedRecipe:
-    """A recipe worth trying, or a precision that is not; `reason` says why."""
+    """A rung of the ladder, or a precision that is left out; `reason` says why.
+
+    Attributes:
+        step: 'apply' tries the recipe with each of `ranges` and keeps the best; 'correct' adds bias
+            correction and equalization, 'search' keeps the layers that hurt in float. The last two
+            start from the static recipe before them, and only where no INT8 was proven so far.
+        ranges: the ways to find ranges that are compared; empty takes the recipe as it is.
+    """
 
     precision: Precision
     recipe: Recipe | None
     reason: str
+    step: Step = "apply"
+    ranges: tuple[RangeMethod, ...] = ()
 
 
 def plan(
     profile: TargetProfile, facts: ModelFacts, *, has_calibration: bool
 ) -> tuple[PlannedRecipe, ...]:
-    """What `--precision auto` tries for this device, in the order of the ladder.
+    """The ladder for this device, in the order of climbing.
 
     Args:
         facts: of the float artifact; its format decides the runtime.
         has_calibration: whether static recipes are possible.
-
-    Returns:
-        One entry for each precision; those left out have no recipe, but a reason.
     """
     return (
-        _float16(profile, facts),
+        _float16(profile),
         _dynamic(profile, facts),
-        _static(profile, facts, has_calibration),
-        _int4(profile, facts),
+        *_static(profile, facts, has_calibration),
+        _int4(facts, has_calibration),
     )
 
 
@@ -62,24 +83,22 @@ def recipe_for(precision: Precision, profile: TargetProfile, facts: ModelFacts) 
     """The recipe of a precision that the user asks for by name, tuned to the device.
 
     Raises:
-        UsageError: the format has no such precision.
+        UsageError: no recipe stands for that precision.
     """
-    if precision == "float16":
-        return _float16_recipe(facts)
+    narrow = facts.format == "onnx" and saturates(profile)
     if precision == "int8-dynamic":
-        return _dynamic_recipe(profile, facts)
+        return RECIPES["int8-dynamic-7bit" if narrow else "int8-dynamic"].recipe
     if precision == "int8":
-        return _static_recipe(profile, facts)
+        return RECIPES[_static_name(profile, facts)].recipe
     if precision == "int4":
-        return _int4_recipe(facts)
-    if precision == "int8-weights":
-        if facts.format == "onnx":
-            raise UsageError(
-                "ONNX has no weight-only INT8 here",
-                hint="use int8-dynamic or int4, or --format tflite",
-            )
-        return _recipe(facts, "int8-weights", Scheme(weights="int8"))
-    raise UsageError(f"{precision} is not quantized")
+        convolutions = facts.format == "tflite" and is_convolutional(facts)
+        return RECIPES["int4" if convolutions else "int4-b32"].recipe
+    if precision in ("float16", "int16", "int8-weights"):
+        return RECIPES[precision].recipe
+    raise UsageError(
+        f"no one recipe stands for {precision}",
+        hint="use `edgewright quantize --recipe FILE.json`, or precision auto",
+    )
 
 
 def is_convolutional(facts: ModelFacts) -> bool:
@@ -97,13 +116,13 @@ def saturates(profile: TargetProfile) -> bool:
     )
 
 
-def _float16(profile: TargetProfile, facts: ModelFacts) -> PlannedRecipe:
+def _float16(profile: TargetProfile) -> PlannedRecipe:
     if "fp16" not in profile.cpu.features:
         core = profile.cpu.clusters[-1].core
         return PlannedRecipe(
             "float16", None, f"{core} has no FP16 arithmetic: no faster than float32 (0.8x-1.0x)"
         )
-    return PlannedRecipe("float16", _float16_recipe(facts), "the CPU computes in FP16")
+    return PlannedRecipe("float16", RECIPES["float16"].recipe, "the CPU computes in FP16")
 
 
 def _dynamic(profile: TargetProfile, facts: ModelFacts) -> PlannedRecipe:
@@ -111,18 +130,32 @@ def _dynamic(profile: TargetProfile, facts: ModelFacts) -> PlannedRecipe:
         return PlannedRecipe("int8-dynamic", None, _NO_DYNAMIC_CONVOLUTION)
     return PlannedRecipe(
         "int8-dynamic",
-        _dynamic_recipe(profile, facts),
+        recipe_for("int8-dynamic", profile, facts),
         "matrix products gain most from dynamic INT8 (2.3x ONNX Runtime, 4.0x LiteRT on MiniLM)",
     )
 
 
-def _static(profile: TargetProfile, facts: ModelFacts, has_calibration: bool) -> PlannedRecipe:
+def _static(
+    profile: TargetProfile, facts: ModelFacts, has_calibration: bool
+) -> tuple[PlannedRecipe, ...]:
     if not has_calibration:
-        return PlannedRecipe("int8", None, "static INT8 needs calibration data")
-    return PlannedRecipe("int8", _static_recipe(profile, facts), _why_static(profile, facts))
+        return (PlannedRecipe("int8", None, "static INT8 needs calibration data"),)
+    recipe = recipe_for("int8", profile, facts)
+    return (
+        PlannedRecipe("int8", recipe, _why_static(profile, facts), ranges=RANGE_METHODS),
+        PlannedRecipe(
+            "int8",
+            recipe,
+            "if no INT8 is proven: with bias correction and equalization",
+            step="correct",
+        ),
+        PlannedRecipe(
+            "int8", recipe, "if no INT8 is proven: the layers that hurt in float", step="search"
+        ),
+    )
 
 
-def _int4(profile: TargetProfile, facts: ModelFacts) -> PlannedRecipe:
+def _int4(facts: ModelFacts, has_calibration: bool) -> PlannedRecipe:
     if is_convolutional(facts):
         why = (
             "MatMulNBits is for matrix products, and convolutions do the work here"
@@ -137,7 +170,8 @@ def _int4(profile: TargetProfile, facts: ModelFacts) -> PlannedRecipe:
             f"INT4 weights pay where reading {MEMORY_BOUND_BYTES // 10**6} MB or more of weights "
             f"decides the speed; these are {facts.weight_bytes / 1e6:.0f} MB",
         )
-    return PlannedRecipe("int4", _int4_recipe(facts), "reading the weights decides the speed")
+    name = "int4-b32-gptq" if has_calibration else "int4-b32"
+    return PlannedRecipe("int4", RECIPES[name].recipe, "reading the weights decides the speed")
 
 
 def _why_static(profile: TargetProfile, facts: ModelFacts) -> str:
@@ -154,82 +188,43 @@ def _why_static(profile: TargetProfile, facts: ModelFacts) -> str:
     return "S8S8 per channel; the CPU has no dot product, so expect less than on newer cores"
 
 
-def _float16_recipe(facts: ModelFacts) -> Recipe:
-    scheme = Scheme(weights="float16", activations="float16", granularity="per-tensor")
-    return _recipe(facts, "float16", scheme)
-
-
-def _dynamic_recipe(profile: TargetProfile, facts: ModelFacts) -> Recipe:
-    scheme = Scheme(
-        weights="int8",
-        activations="dynamic",
-        reduce_range=facts.format == "onnx" and saturates(profile),
-    )
-    return _recipe(facts, "int8-dynamic", scheme)
-
-
-def _static_recipe(profile: TargetProfile, facts: ModelFacts) -> Recipe:
+def _static_name(profile: TargetProfile, facts: ModelFacts) -> str:
     """Convolutional models as a whole; others only in their matrix products.
 
     Quantizing all of MiniLM spoils it (cosine .85 in ONNX Runtime, .79 in LiteRT; .27 and .69 with
     the -3e38 of its original attention mask): softmax and layer norms have ranges that 8 bits can't
     hold.
     """
-    scheme = (
-        Scheme(weights="int8", activations="int8")
-        if facts.format == "tflite" or profile.cpu.architecture != "x86_64"
-        else Scheme(weights="int8", activations="uint8", reduce_range=saturates(profile))
-    )
-    calibration = Calibration(method="percentile", percentile=99.999)
-    if is_convolutional(facts):
-        operators: Sequence[str] = ("*",)
+    if facts.format == "tflite" or profile.cpu.architecture != "x86_64":
+        name = "int8-s8s8"
     else:
-        operators = ("MatMul", "Gemm") if facts.format == "onnx" else ("FULLY_CONNECTED",)
-    return _recipe(facts, "int8", scheme, operators, calibration)
+        name = "int8-u8s8-7bit" if saturates(profile) else "int8-u8s8"
+    return name if is_convolutional(facts) else f"{name}-linear"
 
 
-def _int4_recipe(facts: ModelFacts) -> Recipe:
-    if facts.format == "onnx":
-        scheme = Scheme(weights="int4", granularity="blockwise", block_size=32)
-        return _recipe(facts, "int4", scheme, ("MatMul",))
-    if is_convolutional(facts):
-        return _recipe(facts, "int4", Scheme(weights="int4"))
-    scheme = Scheme(weights="int4", activations="dynamic", granularity="blockwise", block_size=32)
-    return _recipe(facts, "int4", scheme, ("FULLY_CONNECTED",))
-
-
-def _recipe(
-    facts: ModelFacts,
-    precision: Precision,
-    scheme: Scheme,
-    operators: Sequence[str] = ("*",),
-    calibration: Calibration | None = None,
-) -> Recipe:
-    assert precision != "float32"
-    return Recipe(
-        name=_name(precision, scheme, operators),
-        format=facts.format,
-        precision=precision,
-        rules=tuple(Rule(operator=operator, scheme=scheme) for operator in operators),
-        calibration=calibration,
+def with_ranges(recipe: Recipe, ranges: RangeMethod) -> Recipe:
+    """The recipe with another way to find the ranges of static activations."""
+    rules = tuple(
+        rule.model_copy(update={"scheme": rule.scheme.model_copy(update={"ranges": ranges})})
+        if rule.scheme is not None and rule.scheme.is_static
+        else rule
+        for rule in recipe.rules
     )
+    return recipe.model_copy(update={"rules": rules})
 
 
-def _name(precision: str, scheme: Scheme, operators: Sequence[str]) -> str:
-    parts = [precision]
-    if scheme.activations in ("int8", "uint8"):
-        parts.append("u8s8" if scheme.activations == "uint8" else "s8s8")
-    if scheme.block_size:
-        parts.append(f"b{scheme.block_size}")
-    if scheme.reduce_range:
-        parts.append("7bit")
-    if precision == "int8" and "*" not in operators:
-        parts.append("linear")
-    return "-".join(parts)
+def with_float(recipe: Recipe, layers: Sequence[str]) -> Recipe:
+    """The recipe with these operators, by name, kept in float."""
+    kept = tuple(Rule(scope=f"^{re.escape(name)}$", scheme=None) for name in layers)
+    return recipe.model_copy(update={"rules": recipe.rules + kept})
 
 
 def preference(facts: ModelFacts) -> tuple[Precision, ...]:
     """Precisions from the one expected to be fastest, until the device has been measured."""
     if is_convolutional(facts):
-        return ("int8", "float16", "float32", "int8-weights", "int4", "int8-dynamic")
-    return ("int8-dynamic", "int8", "int4", "float16", "float32", "int8-weights")
+        return (
+            "int8", "mixed", "float16", "float32", "int8-weights", "int4", "int8-dynamic", "int16",
+        )  # fmt: skip
+    return (
+        "int8-dynamic", "int8", "mixed", "int4", "float16", "float32", "int8-weights", "int16",
+    )  # fmt: skip

@@ -12,11 +12,12 @@ from models import DENSE_TFLITE, GOLDEN, TINY_TFLITE, matmul_net, normal, sha256
 
 from edgewright.errors import ConversionError, UsageError
 from edgewright.exporters.data import open_dataset
-from edgewright.exporters.export import ExportRequest, export
+from edgewright.exporters.export import export
 from edgewright.exporters.float_model import describe_file, make_float_artifact
 from edgewright.exporters.quantize import onnx as quantize_onnx
 from edgewright.exporters.quantize import tflite as quantize_tflite
 from edgewright.exporters.quantize.recipe import Recipe, Rule, Scheme
+from edgewright.exporters.request import ExportRequest
 from edgewright.exporters.runtime import LoadedArtifact
 from edgewright.exporters.source import parse_source
 from edgewright.targets.load import load_target

@@ -21,6 +21,20 @@ PAIRS = st.integers(1, 40).flatmap(
 )
 
 
+LOGITS = st.tuples(st.integers(1, 6), st.integers(2, 9)).flatmap(
+    lambda shape: st.tuples(
+        hnp.arrays(np.float32, shape, elements=st.floats(-50, 50, width=32)),
+        hnp.arrays(np.float32, shape, elements=st.floats(-50, 50, width=32)),
+        hnp.arrays(np.int64, shape[0], elements=st.integers(0, shape[1] - 1)),
+    )
+)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Each row by the textbook; float64 holds exp(50) with ease."""
+    return np.stack([np.log(np.exp(row) / np.exp(row).sum()) for row in logits.astype(np.float64)])
+
+
 def score(name: str, output: object, label: object = None, floats: object = None) -> float:
     outputs = [np.asarray(output, np.float32)]
     references = outputs if floats is None else [np.asarray(floats, np.float32)]
@@ -63,6 +77,89 @@ def test_top_k_refuses_what_is_no_class(metric: str, label: object) -> None:
 def test_agreement_looks_at_the_float_model_only() -> None:
     assert score("agreement", [[0, 2, 1]], 0, floats=[[0, 9, 8]]) == 1
     assert score("agreement", [[3, 2, 1]], 0, floats=[[0, 9, 8]]) == 0
+
+
+def test_agreement_is_the_share_of_the_positions() -> None:
+    output = [[[0, 2, 1], [5, 0, 0], [0, 0, 1], [1, 2, 0]]]
+    floats = [[[0, 9, 8], [0, 0, 5], [0, 1, 9], [0, 1, 0]]]
+    assert score("agreement", output, floats=floats) == 0.75
+
+
+def test_agreement_looks_at_classes_that_are_not_the_last_axis() -> None:
+    # [batch, classes, 1, 1], as nets without a flatten end. One place has no class to disagree on.
+    output, floats = np.zeros((1, 3, 1, 1)), np.zeros((1, 3, 1, 1))
+    output[0, 1], floats[0, 2] = 1, 1
+    assert score("agreement", output, floats=floats) == 0
+    assert score("agreement", output, floats=output) == 1
+
+
+@given(LOGITS)
+def test_agreement_is_that_of_each_row(example: tuple[np.ndarray, ...]) -> None:
+    floats, outputs, _ = example
+    same = [int(x.argmax()) == int(y.argmax()) for x, y in zip(floats, outputs, strict=True)]
+    assert score("agreement", outputs[None], floats=floats[None]) == pytest.approx(np.mean(same))
+
+
+@given(LOGITS)
+def test_nll_is_that_of_the_textbook(example: tuple[np.ndarray, ...]) -> None:
+    _, outputs, labels = example
+    expected = -np.mean(
+        [row[label] for row, label in zip(log_softmax(outputs), labels, strict=True)]
+    )
+    assert score("nll", outputs[None], labels) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    # A label may have the batch dimension of the outputs, and any type of integer.
+    assert score("nll", outputs[None], labels[None].astype(np.uint8)) == score(
+        "nll", outputs[None], labels
+    )
+
+
+@given(LOGITS)
+def test_kl_is_that_of_the_textbook(example: tuple[np.ndarray, ...]) -> None:
+    floats, outputs, _ = example
+    x, y = log_softmax(floats), log_softmax(outputs)
+    expected = np.mean(np.sum(np.exp(x) * (x - y), axis=1))
+    found = score("kl", outputs[None], floats=floats[None])
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert score("kl", floats[None], floats=floats[None]) == 0
+
+
+@given(LOGITS, st.floats(-1e4, 1e4, width=32))
+def test_what_is_added_to_all_logits_changes_nothing(
+    example: tuple[np.ndarray, ...], added: float
+) -> None:
+    floats, _, labels = example
+    moved = floats + np.float32(added)
+    # The sum is rounded to float32, and that is what the moved logits are.
+    rounded = moved - np.float32(added)
+    assert score("kl", moved, floats=rounded) == pytest.approx(0, abs=1e-2)
+    assert score("nll", moved, labels) == pytest.approx(score("nll", rounded, labels), abs=1e-2)
+
+
+def test_probabilities_of_large_logits_do_not_overflow() -> None:
+    floats, outputs = [[[3e4, 0.0]]], [[[0.0, 3e4]]]
+    assert score("nll", outputs, [0]) == pytest.approx(3e4)
+    assert score("kl", outputs, floats=floats) == pytest.approx(3e4)
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        (None, "for each of the output's 2 positions, not nothing"),
+        ([1], r"for each of the output's 2 positions, not int64 of shape \(1,\)"),
+        ([0.0, 1.0], r"not float64 of shape \(2,\)"),
+        ([0, 3], "label 3 at position 1 is outside the model's 3 classes"),
+        ([-1, 0], "label -1 at position 0 is outside the model's 3 classes"),
+    ],
+)
+def test_nll_refuses_what_is_no_class(label: object, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        score("nll", [[[1, 2, 3], [4, 5, 6]]], label)
+
+
+def test_a_drop_of_nll_is_the_growth_of_perplexity() -> None:
+    metric = METRICS["nll"]
+    drop = metric.drop(np.log(20.0), np.log(20.4))
+    assert drop == pytest.approx(np.log(1.02)) == pytest.approx(0.0198, abs=1e-5)
 
 
 @given(PAIRS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.exporters.artifact import Artifact
-from edgewright.exporters.export import Candidate, Status
+from edgewright.exporters.candidate import Candidate, Status
 from edgewright.profiler.gate import Judged, Limits, decide, judge
 from edgewright.profiler.result import Correctness, DeviceFacts, Run, RuntimeFacts, Validity
 from edgewright.targets.finding import CheckResult, Finding

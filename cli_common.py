@@ -1,0 +1,81 @@
+"""What the commands of the command line share: options, printing, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from .exporters.candidate import Planned
+    from .pipeline import Listener
+
+# The field's names as the types in targets/profile.py and exporters/artifact.py have them: written
+# out, since importing those would import pydantic and NumPy.
+Format = Literal["onnx", "tflite"]
+Precision = Literal["auto", "float32", "float16", "int8", "int8-dynamic", "int8-weights", "int4"]
+Layout = Literal["nchw", "nhwc"]
+Mode = Literal["quick", "release"]
+RuntimeName = Literal["onnxruntime", "ai_edge_litert", "tflite_runtime"]
+
+
+def complete_target(incomplete: str) -> list[str]:
+    # Names are file names: reading the profiles would make completion slow.
+    folder = Path(__file__).parent / "device_configs"
+    return sorted(p.stem for p in folder.glob("*.toml") if p.stem.startswith(incomplete))
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be made and why; make nothing.")
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target", "-t", help="A device by name, or a TOML file.", autocompletion=complete_target
+    ),
+]
+
+
+class State:
+    """What main() has to know of the command that failed."""
+
+    debug = False
+    as_json = False
+    out = sys.stdout
+
+
+def show(document: Any, table: Callable[[], Any] | None, as_json: bool) -> None:
+    if as_json or table is None:
+        import json
+
+        print(json.dumps(document, indent=2, allow_nan=False), file=State.out)
+        return
+    from rich.console import Console
+
+    # Into a file or a pipe, tables keep their width instead of being folded to 80 columns.
+    wide = None if Console().is_terminal or "COLUMNS" in os.environ else 160
+    # Square brackets in findings and commands are themselves, and no markup.
+    Console(highlight=False, markup=False, width=wide).print(table())
+
+
+def show_plan(planned: list[Planned], as_json: bool) -> None:
+    from .profiler.report import plan_document
+    from .profiler.tables import plan_table
+
+    show(plan_document(planned), lambda: plan_table(planned), as_json)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Listener]:
+    """Live progress on standard error."""
+    from .pipeline import Listener
+    from .progress import ProgressPrinter
+
+    with ProgressPrinter() as printer:
+        yield Listener(on_host=printer.on_host, on_device=printer.on_device)
