@@ -24,7 +24,8 @@ from tables import markdown, terminal_table
 
 from edgewright.errors import EdgewrightError
 from edgewright.exporters.artifact import Artifact
-from edgewright.exporters.evaluate import Evaluation, evaluate
+from edgewright.exporters.evaluate import Evaluation
+from edgewright.exporters.examiner import Examiner
 from edgewright.exporters.quantize.apply import COMPARED_SAMPLES, calibrate, quantize
 from edgewright.exporters.quantize.plan import plan, saturates
 from edgewright.exporters.runtime import first_line
@@ -119,7 +120,7 @@ class _Benchmark:
             timings = self._timed(prepared, artifacts)
             facts = inspect_model(prepared.float_artifact.path)
         planned = plan(host, facts, has_calibration=True)
-        tried = {"float32", *(p.recipe.name for p in planned if p.recipe is not None)}
+        tried = {"float32", *(p.recipe.name for p in planned if p.recipe and p.step == "apply")}
         return [
             Row(
                 example=self.name,
@@ -152,7 +153,7 @@ class _Benchmark:
         reference = prepared.float_artifact
         artifacts, failures = [reference], {}
         self._tell("calibrating")
-        statistics = calibrate(reference, prepared.calibration)
+        statistics = calibrate(reference, prepared.calibration, covariances=True)
         compare = prepared.calibration.first(COMPARED_SAMPLES), prepared.calibration.description
         for recipe in recipes(host, inspect_model(reference.path)):
             self._tell(recipe.name)
@@ -176,17 +177,18 @@ class _Benchmark:
     ) -> dict[str, Evaluation]:
         """The evaluation of each artifact by its name."""
         reference = prepared.float_artifact
-        candidates = [artifact for artifact in artifacts if artifact is not reference]
-        found = evaluate(
+        examiner = Examiner(
             reference,
-            candidates,
             prepared.evaluation,
             prepared.metric,
             None,
             on_sample=lambda n, of: self._tell("evaluating", n, of),
             saturating=saturating,
         )
-        return {a.name: e for a, e in zip([reference, *candidates], found, strict=True)}
+        return {
+            a.name: examiner.own if a is reference else examiner.judge(a).evaluation
+            for a in artifacts
+        }
 
     def _judged_exactly(self, prepared: Prepared, artifact: Artifact) -> Evaluation | str:
         """The evaluation without saturation, or why there is none."""

@@ -9,10 +9,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgewright.errors import UsageError
-from edgewright.exporters.artifact import Artifact, Port, Precision
+from edgewright.exporters.artifact import Artifact, Port
 from edgewright.exporters.float_model import describe_file
-from edgewright.exporters.quantize.plan import is_convolutional, recipe_for, saturates
-from edgewright.exporters.quantize.recipe import Calibration, Recipe, Rule, Scheme
+from edgewright.exporters.quantize.plan import (
+    is_convolutional,
+    recipe_for,
+    saturates,
+    with_ranges,
+)
+from edgewright.exporters.quantize.recipe import Precision, RangeMethod, Recipe, Rule, Scheme
+from edgewright.exporters.quantize.recipes import RECIPES
 from edgewright.targets.facts import ModelFacts
 from edgewright.targets.load import load_target
 from edgewright.targets.profile import Format, TargetProfile
@@ -24,19 +30,21 @@ _PRECISIONS: tuple[Precision, ...] = (
     "int8-weights",
     "int4",
     "float16",
+    "int16",
 )
 #: What `made_by_default` makes is called.
 DEFAULT_NAMES: dict[Format, str] = {"onnx": "ort-default", "tflite": "litert-default"}
 
-_MIN_MAX = Calibration(method="min-max", percentile=None)
+_MIN_MAX = RangeMethod(method="min-max")
 
 
 def recipes(host: TargetProfile, facts: ModelFacts) -> list[Recipe]:
     """Every precision as planned for this machine, then what tells whether the plan is right.
 
     The others are: what is planned for an x86 with VNNI and for an ARM CPU, ranges from the
-    extremes in place of a percentile, static INT8 of the whole graph where only matrix products
-    are planned, and unsigned weights.
+    extremes in place of a percentile, bias correction and equalization, static INT8 of the whole
+    graph where only matrix products are planned, unsigned weights, INT16 activations, and INT4
+    with learned rounding.
     """
     planned = [r for p in _PRECISIONS if (r := _planned(p, host, facts)) is not None]
     static = planned[0]
@@ -44,14 +52,20 @@ def recipes(host: TargetProfile, facts: ModelFacts) -> list[Recipe]:
         *planned,
         recipe_for("int8", _with_vnni(host), facts),
         recipe_for("int8", load_target("raspberry-pi-5"), facts),
-        static.model_copy(update={"name": f"{static.name}-minmax", "calibration": _MIN_MAX}),
+        with_ranges(static, _MIN_MAX).model_copy(update={"name": f"{static.name}-minmax"}),
+        static.model_copy(update={"name": f"{static.name}-corrected", "bias_correction": True}),
     ]
-    if not is_convolutional(facts):
-        found.append(recipe_for("int8-dynamic", _with_vnni(host), facts))
+    if is_convolutional(facts):
+        found.append(
+            static.model_copy(update={"name": f"{static.name}-equalized", "equalization": True})
+        )
+    else:
+        found += [recipe_for("int8-dynamic", _with_vnni(host), facts)]
+        found += [RECIPES["int4-b32-gptq"].recipe]
         everything = (static.rules[0].model_copy(update={"operator": "*"}),)
         name = static.name.replace("-linear", "-whole")
         found.append(static.model_copy(update={"name": name, "rules": everything}))
-    elif facts.format == "onnx":
+    if is_convolutional(facts) and facts.format == "onnx":
         unsigned = Scheme(weights="uint8", activations="uint8")
         found.append(
             static.model_copy(update={"name": "int8-u8u8", "rules": (Rule(scheme=unsigned),)})
@@ -151,6 +165,7 @@ def _adopted(reference: Artifact, path: Path) -> Artifact:
         weights="int8",
         activations="int8",
         granularity="per-tensor" if per_tensor else "per-channel",
+        ranges=_MIN_MAX,
     )
     return replace(
         made,
@@ -161,9 +176,7 @@ def _adopted(reference: Artifact, path: Path) -> Artifact:
         recipe=Recipe(
             name=DEFAULT_NAMES[reference.format],
             format=reference.format,
-            precision="int8",
             rules=(Rule(scheme=scheme),),
-            calibration=_MIN_MAX,
         ),
     )
 

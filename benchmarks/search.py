@@ -192,7 +192,7 @@ class _Comparison:
 
     def _nncf(self, prepared: Prepared, directory: Path) -> Result:
         """NNCF's search in its own interpreter; what it fails with is one of its results."""
-        reference, watch = prepared.float_artifact, _Watch()
+        reference = prepared.float_artifact
         model = LoadedArtifact(reference)
         job = {
             "model": str(reference.path),
@@ -202,6 +202,7 @@ class _Comparison:
             "saturates": saturates(load_target("host")),
             "threads": os.cpu_count(),
         }
+        started = time.perf_counter()
         try:
             told = nncf_search.search(
                 self.options.nncf_python,
@@ -213,7 +214,8 @@ class _Comparison:
                 self.options.limit_s,
             )
         except nncf_search.NncfFailed as error:
-            return watch.result(None, str(error))
+            seconds = time.perf_counter() - started
+            return Result(path=None, seconds=seconds, cpu_seconds=None, note=str(error))
         note = f"NNCF {told['version']}: {told['note']}"
         return Result(
             path=directory / "nncf.onnx",

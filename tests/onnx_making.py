@@ -171,8 +171,6 @@ class File:
                 n for n in self.nodes.values() if n.op_type == "Mul" and n.name == f"{name}_scales"
             )
             return self._held(node.input[1], scales.input[1], node.input[3], 1)
-        if node.op_type == "MatMulIntegerToFloat":
-            return self._held(node.input[1], node.input[3], node.input[5], 1)
         source = self.producers[node.input[1]]
         assert source.op_type == "DequantizeLinear"
         (axis,) = (a.i for a in source.attribute if a.name == "axis")
@@ -208,11 +206,12 @@ def _unpacked(packed: Array, bits: int) -> Array:
 def chain(
     path: Path, middle: Sequence[Any], output: str, constants: dict[str, Array] | None = None
 ) -> Path:
-    """x 1x3x8x8 -> two convolutions 'one' (c1) and 'two' (c2) -> nodes -> Reshape -> 1x1
-    convolution 'last' -> y."""
+    """x 1x3x8x8 -> convolutions 'one' (c1) and, if that is read, 'two' (c2) -> nodes -> Reshape ->
+    1x1 convolution 'last' -> y."""
+    two = helper.make_node("Conv", ["x", "w2"], ["c2"], name="two", pads=[1] * 4)
     nodes = [
         helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], name="one", pads=[1] * 4),
-        helper.make_node("Conv", ["x", "w2"], ["c2"], name="two", pads=[1] * 4),
+        *([two] if any("c2" in node.input for node in middle) else []),
         *middle,
         helper.make_node("Reshape", [output, "flat"], ["flattened"], name="flatten"),
         helper.make_node("Conv", ["flattened", "w3"], ["y"], name="last"),

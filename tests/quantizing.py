@@ -72,7 +72,7 @@ class Ready:
     """A model with statistics, samples and a judge."""
 
     def __init__(
-        self, model: Artifact, folder: Path, *, metric: str = "sqnr", max_drop: float = 1e-3,
+        self, model: Artifact, folder: Path, *, metric: str = "sqnr", max_drop: float = 3e-3,
         evaluated: int = 60, covariances: bool = False,
     ) -> None:  # fmt: skip
         data = rows(folder / "calibration.npz", model, 16, seed=1)

@@ -23,7 +23,7 @@ from ..runtime import LoadedArtifact, first_line
 from . import onnx, tflite
 from .bias_correction import corrected_bias
 from .calibrate import Tap, channel_axes, collect
-from .equalize import equalize, find_pairs
+from .equalize import channel_factors, equalize, find_pairs
 from .layers import Layer, LayerWeights, Operator
 from .recipe import Recipe, Rule
 from .rescale import rescaled
@@ -202,8 +202,9 @@ def _corrected(
     assert statistics is not None
     layers = layers_of(artifact)
     if recipe.equalization:
-        changed = equalize(layers, find_pairs(layers, _consumers(artifact)), statistics)
-        statistics = rescaled(statistics, _factors(layers, changed))
+        pairs = find_pairs(layers, _consumers(artifact))
+        changed = equalize(layers, pairs, statistics)
+        statistics = rescaled(statistics, channel_factors(layers, pairs, statistics))
         path = scratch / f"equalized.{artifact.format}"
         module.with_weights(artifact.path, changed, path)
         layers = module.layers(path)
@@ -222,20 +223,6 @@ def _corrected(
         before, path = path, scratch / f"corrected.{artifact.format}"
         module.with_weights(before, changed, path)
     return path, statistics
-
-
-def _factors(layers: list[Layer], changed: Mapping[str, LayerWeights]) -> dict[str, Any]:
-    """By how much equalization multiplied each channel of the layers' outputs."""
-    import numpy as np
-
-    factors = {}
-    for layer in layers:
-        if layer.name not in changed:
-            continue
-        before = np.abs(layer.weights).reshape(len(layer.weights), -1).max(axis=1)
-        after = np.abs(changed[layer.name].weights).reshape(len(layer.weights), -1).max(axis=1)
-        factors[layer.output] = np.where(before > 0, after, 1.0) / np.where(before > 0, before, 1.0)
-    return factors
 
 
 def _consumers(artifact: Artifact) -> Counter[str]:

@@ -137,14 +137,6 @@ class Graph:
         """Whose QuantizeLinear and DequantizeLinear take a type."""
         return CONTRIB if data_type in _LATE_TYPES and self.opset < _NARROW_OPSET else ""
 
-    def drop_unread(self, operator: str) -> None:
-        """Leaves out the nodes of one operator that nobody reads."""
-        read = {name for node in self.nodes for name in node.input}
-        read |= self.outputs | self.inner_reads
-        self.nodes = [
-            node for node in self.nodes if node.op_type != operator or read & set(node.output)
-        ]
-
     def finish(self) -> onnx.ModelProto:
         """The model, with constants and types that nothing refers to left out."""
         proto = self._proto

@@ -159,28 +159,18 @@ class _Writer:
     def _clip(self, node: Node, clipping: Clipping) -> None:
         """Leaves an activation out where the integers behind it reach no further than it lets."""
         inner, output = node.output[0], clipping.node.output[0]
-        held = self._plan.held.get(output)
-        if held is None:
-            return
+        held = self._plan.held[output]
         parameters = self._parameters_of(held.root, held.scheme)
         slack = float(parameters.scale) / 2
         low, high = parameters.limits
         is_same = low >= clipping.bounds[0] - slack and high <= clipping.bounds[1] + slack
-        if is_same and (held.is_computed or self._all_take(output, held.scheme)):
+        if is_same:
             node.output[0] = output
             self._dropped.add(clipping.node.name)
-        elif held.is_computed:
+        else:
             between = self._graph.name(f"{inner}_DequantizeLinear_Output")
             self._nodes += self._quantized(inner, inner, between, parameters)
             self._reads[clipping.node.name, 0] = (between, parameters)
-
-    def _all_take(self, name: str, scheme: Scheme) -> bool:
-        """Whether nobody reads a tensor but as the integers of a scheme."""
-        if name in self._graph.outputs | self._graph.inner_reads:
-            return False
-        readers = self._plan.readers.get(name, {})
-        schemes = [readers.get((node.name, place)) for node, place in self._consumers[name]]
-        return all(each and not _differ(each.activations, scheme.activations) for each in schemes)
 
     def _write_weights(self, unit: Unit, scheme: Scheme) -> None:
         node = unit.node

@@ -97,8 +97,9 @@ def plan_static(graph: Graph, chosen: Mapping[str, Scheme], units: Mapping[str, 
     """What the nodes of `chosen` read and compute.
 
     Convolutions and the operators of `COMPUTING` give integers, or they would be computed with
-    floats. Matrix products give floats just as well, and integers to those who want them. A tensor
-    between operators of 8 and of 16 bits has 16, or asking for them would change nothing.
+    floats. So do matrix products with an activation behind them; others give floats just as well,
+    and integers to those who want them. A tensor between operators of 8 and of 16 bits has 16, or
+    asking for them would change nothing.
 
     Args:
         chosen: static schemes, by node.
@@ -138,7 +139,7 @@ class _Planner:
             return
         self._read(node, (0,), scheme)
         self.plan.units[node.name] = (unit, scheme)
-        if node.op_type == "Conv":
+        if node.op_type == "Conv" or unit.activation is not None:
             self._computed[unit.output] = scheme
         if unit.activation is not None:
             last = unit.bias_node or node

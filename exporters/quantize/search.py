@@ -106,8 +106,10 @@ class MixedSearch:
 
     def _fewest(self, order: Sequence[str]) -> list[str] | None:
         """The shortest beginning of the order that is proven; None where none is."""
-        failed, count = 0, 1
         # All the layers in float would be the float model.
+        if len(order) < 2:
+            return None
+        failed, count = 0, 1
         while not self._is_proven(order[:count]):
             failed = count
             if count >= len(order) - 1:

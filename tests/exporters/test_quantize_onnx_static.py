@@ -97,7 +97,7 @@ def test_onnx_runtime_computes_the_operators_of_the_tables_with_integers(
     found = loaded(quantized)
     # One behind x, and one before y.
     assert found["DequantizeLinear"] == 1 and found["QuantizeLinear"] == 1
-    assert found["QLinearConv"] == 3
+    assert found["QLinearConv"] == operators(path)["Conv"]
     assert fidelity(path, quantized) > 22
 
 
@@ -175,12 +175,13 @@ def test_products_give_floats_to_those_who_want_them(tmp_path: Path) -> None:
         "QuantizeLinear": 1, "QLinearMatMul": 1, "QGemm": 1,
     }  # fmt: skip
     # Only the last: its input is what is rounded, its output is not.
-    last = made(path, Rule(scope="last", scheme=UNSIGNED))
+    last = made(path, Rule(scope="last", scheme=UNSIGNED), name="last")
     # Rounding takes Relu's place: it is ONNX Runtime that leaves it out.
     assert loaded(last) == {"MatMul": 1, "QuantizeLinear": 1, "QGemm": 1}
-    first = made(path, Rule(scope="first", scheme=UNSIGNED))
-    assert operators(first) == {
-        "QuantizeLinear": 1, "MatMulIntegerToFloat": 1, "Relu": 1, "Gemm": 1,
+    # ONNX Runtime takes no product with integers that Relu follows, unless integers come out of it.
+    first = made(path, Rule(scope="first", scheme=UNSIGNED), name="first")
+    assert loaded(first) == {
+        "QuantizeLinear": 1, "QLinearMatMul": 1, "DequantizeLinear": 1, "Gemm": 1,
     }  # fmt: skip
     assert min(fidelity(path, each) for each in (quantized, last, first)) > 28
 
@@ -202,8 +203,9 @@ def test_a_float_operator_reads_what_a_float_operator_computed(tmp_path: Path) -
     )
     quantized = made(path, Rule(operator="MatMul", scheme=UNSIGNED))
     assert File(quantized).nodes["residual"].input[1] == "t"
-    (product,) = (n for n in onnx.load(str(quantized)).graph.node if n.name == "product")
-    assert len(product.input) == 7  # the bias is in it
+    # Bias and all.
+    found = loaded(quantized)
+    assert found["QGemm"] == 1 and found["DequantizeLinear"] == 0 and found["Add"] == 1
     assert fidelity(path, quantized) > 60
 
 
@@ -260,7 +262,7 @@ def test_neighbours_of_other_types_understand_each_other(tmp_path: Path) -> None
     assert zero_points == [np.uint8, np.int16, np.int16, np.int16]
 
 
-def test_relu_behind_a_product_stays_for_a_reader_with_another_grid(tmp_path: Path) -> None:
+def test_readers_of_one_tensor_may_have_other_grids(tmp_path: Path) -> None:
     path = save_onnx(
         tmp_path / "r.onnx",
         [
@@ -268,22 +270,15 @@ def test_relu_behind_a_product_stays_for_a_reader_with_another_grid(tmp_path: Pa
             helper.make_node("Relu", ["m"], ["r"], name="relu"),
             helper.make_node("MatMul", ["r", "w"], ["a"], name="left"),
             helper.make_node("MatMul", ["r", "w"], ["b"], name="right"),
-            helper.make_node("Sub", ["a", "b"], ["y"], name="difference"),
         ],
         {"x": [2, 8]},
-        {"a": [2, 8], "b": [2, 8], "y": [2, 8]},
+        {"a": [2, 8], "b": [2, 8]},
         w=normal(0, 1, 8, 8)[0],
     )
     symmetric = but(SIGNED, symmetric_activations=True)
-    for scheme, count in ((UNSIGNED, 0), (symmetric, 1)):
+    for scheme in (UNSIGNED, SIGNED, symmetric, WIDE):
         quantized = made(path, UNSIGNED, Rule(scope="right", scheme=scheme))
-        assert operators(quantized)["Relu"] == count
-        (sample,) = inputs(path, 1)
-        for one, other in zip(
-            *(load_model(str(p), "onnx").run([sample["x"]])[:2] for p in (path, quantized)),
-            strict=True,
-        ):
-            assert sqnr(one, other) > 25
+        assert operators(quantized)["Relu"] == 0 and fidelity(path, quantized) > 25
 
 
 @pytest.mark.parametrize(("opset", "domain"), [(17, "com.microsoft"), (21, "")])

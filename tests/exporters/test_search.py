@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from quantizing import PER_TENSOR, Ready, spoilt_net
 
 from edgewright.errors import UsageError
 from edgewright.exporters.artifact import Artifact
-from edgewright.exporters.evaluate import Evaluation, Verdict
 from edgewright.exporters.examiner import Examiner, Judgement
 from edgewright.exporters.quantize import search as search_module
 from edgewright.exporters.quantize.apply import quantize
@@ -56,7 +54,7 @@ def test_just_the_layer_that_hurts_stays_float(tmp_path: Path) -> None:
     assert found.artifact is not None and found.judgement is not None
     assert found.judgement.evaluation.verdict == "proven"
     assert found.judgement.evaluation.interval is not None
-    assert found.judgement.evaluation.interval[1] <= 1e-3
+    assert found.judgement.evaluation.interval[1] <= 3e-3
     assert len(integer_products(whole)) == 6
     assert len(integer_products(found.artifact)) == 5
     # The first candidate was right, and one layer alone is not taken back.
@@ -72,7 +70,7 @@ def test_several_guilty_layers_are_found_in_few_candidates(tmp_path: Path) -> No
     ready = Ready(spoilt_net(tmp_path / "net.onnx", 8, guilty), tmp_path)
     found, _, _ = searched(ready, tmp_path)
     assert found.judgement is not None and found.judgement.evaluation.verdict == "proven"
-    assert set(found.layers) >= {f"layer{n}" for n in guilty} and len(found.layers) <= 4
+    assert set(found.layers) >= {f"layer{n}" for n in guilty} and len(found.layers) == 3
     assert found.artifact is not None and found.artifact.recipe is not None
     assert found.artifact.recipe.name == "per-tensor-mixed"
     assert found.artifact.precision == "int8"
@@ -183,10 +181,6 @@ def test_needless_layers_are_taken_back() -> None:
     assert judge.kept([each.name for each in known], known) == ["l0", "l11"]
 
 
-def _evaluation(verdict: Verdict) -> Evaluation:
-    return Evaluation("sqnr", 60, "rows", 0, 0, 0, (0, 0), 1e-3, verdict, "", None, None)
-
-
 def test_the_same_set_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ready = Ready(spoilt_net(tmp_path / "net.onnx", 6, [1, 4]), tmp_path)
     names: list[frozenset[str]] = []
@@ -200,4 +194,3 @@ def test_the_same_set_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Examiner, "judge", counted)
     found, _, _ = searched(ready, tmp_path)
     assert len(names) == len(set(names)) == found.tried + 1
-    assert replace(found, tried=0).tried == 0 and _evaluation("proven").verdict == "proven"
