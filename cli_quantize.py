@@ -238,6 +238,7 @@ def _request(
     max_drop: float,
     project: Path | None,
 ) -> ExportRequest:
+    from .exporters.convert import formats_for
     from .exporters.quantize.apply import refuse_unfit
     from .exporters.quantize.recipes import find_recipe
     from .exporters.request import DataOptions, ExportRequest
@@ -257,7 +258,7 @@ def _request(
     if chosen is None and source.kind in ("onnx", "tflite"):
         chosen = source.kind
     if chosen is None and found is not None:
-        chosen = found.format or "onnx"
+        chosen = found.format or formats_for(source.kind)[0]
     if found is not None and chosen is not None:
         refuse_unfit(found, chosen)
     return ExportRequest(

@@ -14,29 +14,25 @@ import argparse
 import random
 import subprocess
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from calibration_child import Done, Job
-from pydantic import Field
+from calibration_report import Report, Row, markdown, show
 from results import Machine
-from rich.console import Console
-from rich.table import Table
-from tables import machine_line
 
 from edgewright.errors import EdgewrightError, UsageError
-from edgewright.exporters.evaluate import Evaluation
-from edgewright.exporters.examiner import Examiner
+from edgewright.exporters.examiner import Examiner, Judgement
 from edgewright.exporters.float_model import describe_file
 from edgewright.exporters.images import ImageFolder, ImagePreprocessing
+from edgewright.exporters.paired import binary_interval
 from edgewright.files import read_json, write_json, write_text
 from edgewright.progress import ProgressPrinter
-from edgewright.targets.profile import Model
 from examples import Prepared, prepare
 
 #: Pictures that are calibrated with are drawn in this order; the last ones are judged with.
@@ -73,37 +69,6 @@ class Options:
     markdown: Path | None
 
 
-class Row(Model):
-    """One calibration.
-
-    Attributes:
-        samples: pictures that were calibrated with.
-        stride: of ONNX Runtime's `CalibStridedMinMax`, which has to divide them.
-        done: what it took.
-        unseen: how many of the evaluation's pictures were not calibrated with.
-        evaluation: of the INT8 model, beside the float model.
-    """
-
-    tool: str
-    method: str
-    samples: int
-    stride: int | None = None
-    done: Done
-    unseen: int | None = None
-    evaluation: Evaluation | None = None
-
-
-class Report(Model):
-    """One run of the benchmark."""
-
-    schema_version: Literal[1] = 1
-    date: str = Field(default_factory=lambda: datetime.now(UTC).date().isoformat())
-    machine: Machine
-    pictures: int
-    limit_bytes: int
-    rows: tuple[Row, ...]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Calibrates, judges, prints and writes; 1 where memory grew, 2 where nothing could be run."""
     options = _parse(arguments)
@@ -124,11 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limit_bytes=options.limit_bytes,
         rows=tuple(rows),
     )
-    _show(report)
+    show(report)
     if options.json is not None:
         write_json(options.json, report.model_dump(mode="json"))
     if options.markdown is not None:
-        write_text(options.markdown, _markdown(report))
+        write_text(options.markdown, markdown(report))
     if options.memory:
         verdict, passed = _memory_verdict(rows)
         print(verdict)
@@ -178,13 +143,23 @@ class _Benchmark:
             None,
             on_sample=lambda done, total: self._tell("evaluating", done, total),
         )
-        judged = []
-        for row, path in zip(rows, made, strict=True):
-            # Evaluation pictures are the last of the order, calibration takes the first.
-            unseen = min(self._options.evaluation, self.pictures - row.samples)
-            evaluation = examiner.judge(describe_file(path)).evaluation if path else None
-            judged.append(row.model_copy(update={"unseen": unseen, "evaluation": evaluation}))
-        return judged
+        judgements = [examiner.judge(describe_file(path)) if path else None for path in made]
+        theirs = {
+            row.samples: judgement.drops
+            for row, judgement in zip(rows, judgements, strict=True)
+            if row.is_their_entropy and judgement is not None
+        }
+        return [
+            row.model_copy(
+                update={
+                    # Those judged with are the last of the order, those calibrated with the first.
+                    "unseen": min(self._options.evaluation, self.pictures - row.samples),
+                    "evaluation": judgement.evaluation if judgement else None,
+                    "gain": _gain(judgement, theirs.get(row.samples)),
+                }
+            )
+            for row, judgement in zip(rows, judgements, strict=True)
+        ]
 
     def memory(self) -> list[Row]:
         """Ours on more and more pictures; they begin anew where there are not so many."""
@@ -232,6 +207,16 @@ class _Benchmark:
         self._progress.on_host(f"calibration: {what}", done, total)
 
 
+def _gain(
+    judgement: Judgement | None, theirs: npt.NDArray[np.float64] | None
+) -> tuple[float, tuple[float, float]] | None:
+    """How much more often a model agrees with float than theirs, from what each drops."""
+    if judgement is None or theirs is None:
+        return None
+    ours = judgement.drops
+    return float(np.mean(theirs - ours)), binary_interval(list(1 - ours), list(1 - theirs))
+
+
 def _linked(folder: Path, paths: Sequence[Path]) -> Path:
     """A folder of links to pictures that sort in the order given."""
     folder.mkdir()
@@ -251,90 +236,6 @@ def _memory_verdict(rows: Sequence[Row]) -> tuple[str, bool]:
         f"with {rows[0].samples}: {'within' if passed else 'BEYOND'} {_MEMORY_BYTES / 1e6:.0f} MB "
         f"and {_MEMORY_GROWTH:g}"
     ), passed
-
-
-_COLUMNS = (
-    "tool", "method", "pictures", "calibration s", "x entropy", "CPU s", "total s", "peak MB",
-    "SQNR dB", "agreement", "drop [95%]",
-)  # fmt: skip
-
-
-def _cells(row: Row, report: Report) -> list[str]:
-    method = row.method + (f", stride {row.stride}" if row.stride else "")
-    named = [row.tool, method, str(row.samples)]
-    done = row.done
-    if done.failure is not None:
-        return [*named, *[""] * 7, textwrap.shorten(done.failure, 120, placeholder=" …")]
-    assert done.calibration_s and done.calibration_cpu_s and done.total_s and done.peak_rss_bytes
-    entropy = next(
-        (
-            other.done.calibration_s
-            for other in report.rows
-            if (other.tool, other.method, other.samples) == ("onnxruntime", "entropy", row.samples)
-            and other.stride
-        ),
-        None,
-    )
-    measured = [
-        f"{done.calibration_s:.1f}",
-        f"{entropy / done.calibration_s:.2f}" if entropy else "",
-        f"{done.calibration_cpu_s:.1f}",
-        f"{done.total_s:.1f}",
-        f"{done.peak_rss_bytes / 1e6:.0f}",
-    ]
-    judged = row.evaluation
-    if judged is None or judged.score is None or judged.drop is None:
-        return [*named, *measured, "", "", judged.reason if judged else ""]
-    interval = "" if judged.interval is None else " [{:+.3f}, {:+.3f}]".format(*judged.interval)
-    sqnr = "" if judged.sqnr_db is None else f"{judged.sqnr_db:.2f}"
-    return [*named, *measured, sqnr, f"{judged.score:.3f}", f"{judged.drop:+.3f}{interval}"]
-
-
-def _legend(report: Report) -> str:
-    text = (
-        "Calibration: from the first picture to the ranges, reading pictures and running the model "
-        "included; x entropy: how many times as fast as ONNX Runtime's entropy calibration with "
-        "its stride option on as many pictures; total: with building the INT8 model; peak: of the "
-        f"process, which may have {report.limit_bytes / 1e9:.1f} GB."
-    )
-    judged = [row for row in report.rows if row.evaluation is not None]
-    if judged:
-        seen = {row.samples: (row.unseen, row.evaluation) for row in judged}
-        text += " Agreement with float on " + "; ".join(
-            f"{evaluation.samples} pictures, {unseen} of them not among the {samples} of the "
-            "calibration"
-            for samples, (unseen, evaluation) in seen.items()
-            if evaluation is not None
-        )
-        text += "."
-    return text
-
-
-def _show(report: Report) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # Into a file or a pipe, the table keeps its width.
-        console = Console(highlight=False, width=170)
-    table = Table(title=machine_line(report), title_justify="left", caption=_legend(report))
-    for number, column in enumerate(_COLUMNS):
-        last = column == _COLUMNS[-1]
-        table.add_column(
-            column,
-            justify="left" if number < 2 or last else "right",
-            no_wrap=not last,
-            max_width=30 if last else None,
-        )
-    for row in report.rows:
-        table.add_row(*_cells(row, report), style="bold" if row.tool == "edgewright" else None)
-    console.print(table)
-
-
-def _markdown(report: Report) -> str:
-    lines = [machine_line(report), "", _legend(report), ""]
-    lines.append(f"| {' | '.join(_COLUMNS)} |")
-    lines.append(f"| {' | '.join(['---', '---', *['---:'] * (len(_COLUMNS) - 2)])} |")
-    lines += [f"| {' | '.join(_cells(row, report))} |" for row in report.rows]
-    return "\n".join(lines) + "\n"
 
 
 def _parse(arguments: Sequence[str] | None) -> Options:

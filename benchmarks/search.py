@@ -18,9 +18,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 import nncf_search
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 from results import Machine, Skipped, Timing
 from rich.console import Console
@@ -200,7 +202,7 @@ class _Comparison:
             "max_drop": self.options.max_drop,
             "transformer": _EXAMPLES[self.name],
             "saturates": saturates(load_target("host")),
-            "threads": os.cpu_count(),
+            "threads": os.cpu_count() or 1,
         }
         started = time.perf_counter()
         try:
@@ -299,7 +301,10 @@ class _Comparison:
 def _ours(
     prepared: Prepared, directory: Path, max_drop: float, tell: Callable[[str, int, int], None]
 ) -> Result:
-    """Calibration and the INT8 part of the ladder for this machine, mixed precision included.
+    """The INT8 part of the ladder for this machine, mixed precision included.
+
+    What needs no calibration is tried first, and like NNCF's search it ends with the first rungs
+    among which one is within the drop.
 
     Raises:
         EdgewrightError: the model can't be calibrated or judged.
@@ -307,13 +312,22 @@ def _ours(
     watch, host, reference = _Watch(), load_target("host"), prepared.float_artifact
     facts = inspect_model(reference.path)
     steps = [s for s in plan(host, facts, has_calibration=True) if s.precision in _INT8]
-    statistics = calibrate(reference, prepared.calibration)
-    samples = prepared.calibration.first(COMPARED_SAMPLES), prepared.calibration.description
+    static = [s for s in steps if s.recipe is not None and s.recipe.needs_calibration]
     examiner = _ByPoint(
-        reference, prepared.evaluation, prepared.metric, max_drop, saturating=saturates(host)
+        reference,
+        prepared.evaluation,
+        prepared.metric,
+        max_drop,
+        threads=os.cpu_count() or 1,
+        saturating=saturates(host),
     )
-    ground = Ground(reference, statistics, examiner, samples, directory, "ours", on_progress=tell)
-    climbed = climb(ground, steps)
+    samples = prepared.calibration.first(COMPARED_SAMPLES), prepared.calibration.description
+    ground = Ground(reference, None, examiner, samples, directory, "ours", on_progress=tell)
+    climbed = climb(ground, [step for step in steps if step not in static])
+    if not any(rung.proven for rung in climbed.rungs):
+        climbed = climb(
+            replace(ground, statistics=calibrate(reference, prepared.calibration)), static
+        )
     order = preference(facts)
     proven = [rung for rung in climbed.rungs if rung.proven]
     best = min(proven, key=lambda r: order.index(r.artifact.precision), default=None)
@@ -331,14 +345,21 @@ class _ByPoint(Examiner):
     can't show for one point of agreement even where no answer changes.
     """
 
-    def _judgement(self, tally: Any) -> Judgement:
-        judged = super()._judgement(tally)
-        drop, found = judged.evaluation.drop, judged.evaluation
-        assert drop is not None
+    @property
+    def samples_lacking(self) -> None:
+        return None
+
+    def judge(
+        self, candidate: Artifact, *, worst_first: npt.NDArray[np.float64] | None = None
+    ) -> Judgement:
+        # Over all the samples: what stops early does so by the interval.
+        judged = super().judge(candidate)
+        drop = judged.evaluation.drop
+        if drop is None:
+            return judged
         verdict, reason = judge_drop(drop, (drop, drop), self.max_drop, self.samples)
         return replace(
-            judged,
-            evaluation=replace(found, interval=(drop, drop), verdict=verdict, reason=reason),
+            judged, evaluation=replace(judged.evaluation, verdict=verdict, reason=reason)
         )
 
 

@@ -83,12 +83,20 @@ def decibel(signal: float, noise: float) -> float | None:
 
 
 def _top(k: int) -> Score:
+    """Whether the label is among the first k; of a sequence, the share of positions where it is."""
+
     def score(outputs: Sequence[Array], _: Sequence[Array], label: Array | None) -> float:
-        scores = outputs[0].ravel()
-        wanted = _class_index(label, scores.size)
+        rows = _rows(outputs[0])
+        if len(rows) > 1 and label is not None and label.size == len(rows):
+            wanted = _class_indices(label, *rows.shape)
+        else:
+            rows = outputs[0].reshape(1, -1)
+            wanted = np.asarray([_class_index(label, rows.shape[1])])
+        right = rows[np.arange(len(rows)), wanted][:, None]
         # Classes that score more than the right one; ties go to the lower index, as in argmax.
-        better = (scores > scores[wanted]).sum() + (scores[:wanted] == scores[wanted]).sum()
-        return float(better < k)
+        before = np.arange(rows.shape[1]) < wanted[:, None]
+        better = (rows > right).sum(axis=1) + ((rows == right) & before).sum(axis=1)
+        return float(np.mean(better < k))
 
     return score
 
@@ -156,7 +164,8 @@ def _class_indices(label: Array | None, positions: int, classes: int) -> npt.NDA
     if label is None or label.size != positions or label.dtype.kind not in "iu":
         told = "nothing" if label is None else f"{label.dtype} of shape {label.shape}"
         raise UsageError(
-            f"nll needs a class index for each of the output's {positions} positions, not {told}",
+            f"the metric needs a class index for each of the output's {positions} positions, "
+            f"not {told}",
             hint="for a decoder: labels are its input ids, one token later",
         )
     indices = label.astype(np.int64).ravel()
@@ -214,8 +223,8 @@ def _user_metric(spec: str, base: Path | None) -> Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("top1", _top(1), True, True, "right class first", 1.0, True),
-        Metric("top5", _top(5), True, True, "right class among the first five", 1.0, True),
+        Metric("top1", _top(1), True, True, "right class first", 1.0),
+        Metric("top5", _top(5), True, True, "right class among the first five", 1.0),
         Metric(
             "agreement", _agreement, False, True, "same first class as the float model", 1.0, None
         ),

@@ -59,6 +59,28 @@ def spoilt_net(
     return artifact(save_onnx(path, nodes, {"x": [1, WIDTH]}, {"y": [1, 10]}, **constants))
 
 
+def uneven_net(path: Path) -> Artifact:
+    """Depthwise between two pointwise convolutions, with channels of very different reach."""
+    generator = np.random.default_rng(0)
+    reach = np.geomspace(0.02, 40, 16).astype(np.float32)
+    w1 = generator.normal(size=(16, 3, 1, 1)).astype(np.float32) * reach[:, None, None, None]
+    w1[5] = 0  # a channel that nothing feeds
+    w2 = generator.normal(size=(16, 1, 3, 3)).astype(np.float32)
+    w3 = generator.normal(size=(8, 16, 1, 1)).astype(np.float32) / reach[:, None, None]
+    b1 = generator.normal(size=16).astype(np.float32)
+    b1[5] = 0
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], "expand"),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu1"),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], "depthwise", group=16, pads=[1] * 4),
+        helper.make_node("Relu", ["c2"], ["r2"], "relu2"),
+        helper.make_node("Conv", ["r2", "w3"], ["y"], "project"),
+    ]
+    return artifact(
+        save_onnx(path, nodes, {"x": [1, 3, 6, 6]}, {"y": [1, 8, 6, 6]}, w1=w1, b1=b1, w2=w2, w3=w3)
+    )
+
+
 def rows(path: Path, model: Artifact, count: int, seed: int = 5) -> Dataset:
     """Standard normal inputs as a data file."""
     port = model.inputs[0]

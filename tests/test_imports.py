@@ -49,7 +49,16 @@ def test_imports_run_downhill(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["export", "--help"], ["quantize", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["export", "--help"],
+        ["quantize", "--help"],
+        ["analyze", "--help"],
+        ["recipes", "--help"],
+        ["recipes", "list", "--help"],
+    ],
 )
 def test_the_start_imports_nothing_heavy(arguments: list[str]) -> None:
     script = (

@@ -192,6 +192,11 @@ def quantize(
     return replace(draft, path=destination, differences=compared, compared_on=words)
 
 
+def is_of_the_disk(error: EdgewrightError) -> bool:
+    """Whether `quantize` could not write, so that any other candidate would fail likewise."""
+    return isinstance(error.__cause__, OSError)
+
+
 def _corrected(
     artifact: Artifact, recipe: Recipe, statistics: Statistics | None, scratch: Path
 ) -> tuple[Path, Statistics | None]:

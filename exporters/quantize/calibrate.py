@@ -6,7 +6,8 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from ...errors import EdgewrightError, UsageError
 from ..artifact import Array
@@ -70,16 +71,14 @@ def collect(
     tally = _Tally(origin, collected, resume_from)
     written = time.monotonic()
     try:
-        for index, sample in enumerate(samples):
-            if index < tally.samples:
-                continue
-            seen = _run(tap, sample, index)
-            with _interrupts_held():
-                tally.add(seen)
-            on_sample(tally.samples)
-            if time.monotonic() - written >= CHECKPOINT_S:
-                checkpoint(tally.statistics(complete=False))
-                written = time.monotonic()
+        with contextlib.closing(_ahead(tap, samples, tally.samples)) as activations:
+            for seen in activations:
+                with _interrupts_held():
+                    tally.add(seen)
+                on_sample(tally.samples)
+                if time.monotonic() - written >= CHECKPOINT_S:
+                    checkpoint(tally.statistics(complete=False))
+                    written = time.monotonic()
     except KeyboardInterrupt:
         if tally.samples:
             checkpoint(tally.statistics(complete=False))
@@ -141,6 +140,25 @@ class _Tally:
             if name not in self._per_channel:
                 self._per_channel[name] = TensorStatistics.empty(channels)
             self._per_channel[name].add(channel_rows(values, axis))
+
+
+def _ahead(
+    tap: Tap, samples: Iterable[Sample], done: int
+) -> Generator[Mapping[str, Array], None, None]:
+    """Activations of the samples after the first `done`.
+
+    The model runs on one sample while those of the sample before are counted.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        running: Future[Mapping[str, Array]] | None = None
+        for index, sample in enumerate(samples):
+            if index < done:
+                continue
+            before, running = running, pool.submit(_run, tap, sample, index)
+            if before is not None:
+                yield before.result()
+        if running is not None:
+            yield running.result()
 
 
 def _run(tap: Tap, sample: Sample, index: int) -> Mapping[str, Array]:

@@ -22,18 +22,21 @@ class Grid:
         symmetric: the zero point is the middle of the type (0 where signed), and the range has the
             same reach on both sides. Signed symmetric grids leave the lowest integer out, as the
             TFLite 8-bit quantization specification does.
+        full: a signed symmetric grid that uses the lowest integer, too, so that its range reaches
+            one step further down: worth it at 4 bits, where that is one level of sixteen.
     """
 
     bits: int
     signed: bool
     symmetric: bool
+    full: bool = False
 
     @property
     def lowest(self) -> int:
         """The smallest integer used."""
         if not self.signed:
             return 0
-        return -(1 << (self.bits - 1)) + int(self.symmetric)
+        return -(1 << (self.bits - 1)) + int(self.symmetric and not self.full)
 
     @property
     def highest(self) -> int:
@@ -58,7 +61,11 @@ class Grid:
         highs = np.maximum(np.asarray(high, dtype=np.float64), 0.0)
         if self.symmetric:
             reach = np.maximum(-lows, highs)
-            scale = _scale(2 * reach / self.steps if not self.signed else reach / self.highest)
+            scale = _scale(
+                np.maximum(lows / self.lowest, highs / self.highest)
+                if self.signed
+                else 2 * reach / self.steps
+            )
             zero_point = np.full(scale.shape, 0.0 if self.signed else 1 << (self.bits - 1))
         else:
             scale = _scale((highs - lows) / self.steps)

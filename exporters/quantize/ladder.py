@@ -11,12 +11,12 @@ from ...errors import ConversionError, UsageError
 from ..artifact import Artifact
 from ..data import Sample
 from ..examiner import Examiner, Judgement
-from .apply import quantize, unmatched
+from .apply import is_of_the_disk, quantize, unmatched
 from .layers import short_names
 from .plan import PlannedRecipe, with_ranges
 from .recipe import Precision, Recipe
 from .search import MixedSearch
-from .sensitivity import Sensitivity
+from .sensitivity import Sensitivity, lowest_db
 from .statistics import Statistics
 
 #: Bias correction and equalization have to gain this much SQNR to make a rung of their own.
@@ -106,8 +106,7 @@ def climb(ground: Ground, planned: Sequence[PlannedRecipe]) -> Climb:
         try:
             _STEPS[step.step](state, step, step.recipe)
         except (ConversionError, UsageError) as error:
-            # Without room on the disk the rungs to come would fail likewise.
-            if ground.strict or isinstance(error.__cause__, OSError):
+            if ground.strict or is_of_the_disk(error):
                 raise
             state.missed.append(Missed(step.precision, error.message))
     return state
@@ -215,16 +214,25 @@ def _base(state: Climb, recipe: Recipe) -> Rung | None:
 
 
 def _best(ground: Ground, variants: Sequence[Recipe]) -> tuple[Artifact, float]:
-    """The variant whose outputs are nearest to the float model's; the others are removed."""
-    best: Artifact | None = None
+    """The variant whose outputs are nearest to the float model's; the others are removed.
+
+    Raises:
+        UsageError, ConversionError: none of them can be made.
+    """
+    made: list[Artifact] = []
     with tempfile.TemporaryDirectory(dir=ground.directory, prefix=".variants-") as scratch:
         for number, recipe in enumerate(variants):
             ground.on_progress(recipe.name, number, len(variants) if len(variants) > 1 else 0)
             path = Path(scratch) / f"{number}.{ground.reference.format}"
-            made = quantize(ground.reference, recipe, ground.statistics, ground.samples, path)
-            if best is None or _level(made) > _level(best):
-                best = made
-        assert best is not None
+            try:
+                made.append(
+                    quantize(ground.reference, recipe, ground.statistics, ground.samples, path)
+                )
+            except (ConversionError, UsageError) as error:
+                is_last = number == len(variants) - 1
+                if is_of_the_disk(error) or (is_last and not made):
+                    raise
+        best = max(made, key=_level)
         return _moved(ground, best), _level(best)
 
 
@@ -246,10 +254,7 @@ def _add(state: Climb, artifact: Artifact, note: str) -> None:
 
 
 def _level(artifact: Artifact) -> float:
-    """SQNR of the worst output, in dB; infinite where there is no difference."""
-    return min(
-        (d.sqnr_db for d in artifact.differences if d.sqnr_db is not None), default=float("inf")
-    )
+    return lowest_db(artifact.differences)
 
 
 def _told(level: float) -> str:

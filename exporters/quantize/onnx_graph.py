@@ -48,6 +48,7 @@ class Graph:
         self.inputs = [v.name for v in self._proto.input if v.name not in self._constants]
         self.outputs = {value.name for value in self._proto.output}
         self.inner_reads = {name for node in self.nodes for name in _reads_inside(node)}
+        self._taken |= self.inner_reads
 
     @property
     def opset(self) -> int:

@@ -52,16 +52,29 @@ class WeightStore:
     graph: Graph
     statistics: Statistics | None
     _names: dict[object, str] = field(default_factory=dict)
+    _made: dict[object, QuantizedWeights] = field(default_factory=dict)
 
     def quantized(
         self, unit: Unit, scheme: Scheme, round_scale: RoundScale | None = None
     ) -> QuantizedWeights:
-        """The integers for a unit's weights."""
+        """The integers for a unit's weights.
+
+        An embedding takes those of a product that it is tied to, whose rounding has the better
+        grounds, so that one constant serves both. Products have to come first.
+        """
+        weights = unit.weights(self.graph)
+        alike = scheme.model_copy(
+            update={"activations": "float32", "ranges": None, "rounding": "nearest", "seed": 0}
+        )
+        key = alike, _key(weights)
+        if unit.is_embedding and key in self._made:
+            return self._made[key]
         covariance = None
         if scheme.rounding == "gptq" and self.statistics is not None and not unit.is_embedding:
             covariance = self.statistics.covariance(unit.input)
-        weights = unit.weights(self.graph)
-        return quantize_weights(weights, scheme, covariance=covariance, round_scale=round_scale)
+        made = quantize_weights(weights, scheme, covariance=covariance, round_scale=round_scale)
+        self._made[key] = made
+        return made
 
     def affine(self, unit: Unit, scheme: Scheme, made: QuantizedWeights) -> Stored:
         """Integers in the order of the file, and one scale and zero point or one a channel."""

@@ -170,7 +170,8 @@ def _int4(facts: ModelFacts, has_calibration: bool) -> PlannedRecipe:
             f"INT4 weights pay where reading {MEMORY_BOUND_BYTES // 10**6} MB or more of weights "
             f"decides the speed; these are {facts.weight_bytes / 1e6:.0f} MB",
         )
-    name = "int4-b32-gptq" if has_calibration else "int4-b32"
+    name = "int4-b32" if facts.format == "tflite" else "int4-b32-asymmetric"
+    name += "-gptq" if has_calibration else ""
     return PlannedRecipe("int4", RECIPES[name].recipe, "reading the weights decides the speed")
 
 

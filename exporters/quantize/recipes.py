@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from ...errors import UsageError
 from ...targets.profile import Format
@@ -18,6 +19,9 @@ class NamedRecipe:
     recipe: Recipe
     meaning: str
 
+
+BlockSize = Literal[32, 64, 128]
+BLOCKS: tuple[BlockSize, ...] = (32, 64, 128)
 
 _FLOAT16 = Scheme(weights="float16", activations="float16", granularity="per-tensor")
 _DYNAMIC = Scheme(weights="int8", activations="dynamic")
@@ -48,26 +52,31 @@ def find_recipe(name: str) -> Recipe:
     )
 
 
-def _int4(block: int, *, gptq: bool = False) -> NamedRecipe:
-    scheme = Scheme.model_validate(
-        {
-            "weights": "int4",
-            "activations": "dynamic",
-            "granularity": "blockwise",
-            "block_size": block,
-            "rounding": "gptq" if gptq else "nearest",
-        }
+def _int4(block: BlockSize, *, gptq: bool = False, symmetric: bool = True) -> NamedRecipe:
+    """Rounding to nearest, or GPTQ with blocks clipped where that loses least."""
+    scheme = Scheme(
+        weights="int4",
+        activations="dynamic",
+        granularity="blockwise",
+        block_size=block,
+        symmetric_weights=symmetric,
+        weight_ranges="mse" if gptq else "min-max",
+        rounding="gptq" if gptq else "nearest",
     )
     table = scheme.model_copy(update={"activations": "float32", "rounding": "nearest"})
-    name = f"int4-b{block}" + ("-gptq" if gptq else "")
+    name = f"int4-b{block}" + ("" if symmetric else "-asymmetric") + ("-gptq" if gptq else "")
     rules = (
         Rule(operator="matrix-product", scheme=scheme),
         Rule(operator="embedding", scheme=table),
     )
-    meaning = f"INT4 weights of matrix products and embeddings in blocks of {block}" + (
-        ", rounded by GPTQ (needs calibration)" if gptq else ""
+    meaning = f"INT4 weights of matrix products and embeddings in blocks of {block}"
+    if not symmetric:
+        meaning += ", with zero points"
+    if gptq:
+        meaning += ", rounded by GPTQ (needs calibration)"
+    return NamedRecipe(
+        Recipe(name=name, format=None if symmetric else "onnx", rules=rules), meaning
     )
-    return NamedRecipe(Recipe(name=name, rules=rules), meaning)
 
 
 def _named(
@@ -103,7 +112,12 @@ RECIPES: dict[str, NamedRecipe] = dict(
         _named("int16", _S16S8, "INT16 activations, INT8 weights: for accelerators, slow on CPUs"),
         _named("int8-weights", _WEIGHTS, "INT8 weights, float arithmetic: a quarter of the size"),
         _named("int4", _INT4, "INT4 weights per channel, float arithmetic"),
-        *((named.recipe.name, named) for named in map(_int4, (32, 64, 128))),
-        *((n.recipe.name, n) for n in (_int4(block, gptq=True) for block in (32, 64, 128))),
+        *(
+            (named.recipe.name, named)
+            for symmetric in (True, False)
+            for gptq in (False, True)
+            for block in BLOCKS
+            for named in [_int4(block, gptq=gptq, symmetric=symmetric)]
+        ),
     ]
 )  # fmt: skip

@@ -13,7 +13,7 @@ from ...errors import ConversionError, UsageError
 from ..artifact import Artifact
 from ..data import Sample
 from ..examiner import Examiner, Judgement
-from .apply import quantize
+from .apply import is_of_the_disk, quantize
 from .plan import with_float
 from .recipe import Recipe
 from .sensitivity import Sensitivity, look, measure_worst
@@ -162,7 +162,7 @@ class MixedSearch:
                     self._reference, recipe, self._statistics, (list(self._samples[:1]), ""), path
                 )
             except (ConversionError, UsageError) as error:
-                if isinstance(error.__cause__, OSError):
+                if is_of_the_disk(error):
                     raise
                 # One set of layers that can't be made does not end the search.
                 self._judged[key] = None

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ConversionError, UsageError
-from ..artifact import Artifact
+from ..artifact import Artifact, OutputDifference
 from ..data import Sample
 from ..evaluate import differences
 from ..runtime import LoadedArtifact
-from .apply import layers_of, native, quantize, tap_of
+from .apply import is_of_the_disk, layers_of, native, quantize, tap_of
 from .layers import Layer
 from .plan import with_float
 from .recipe import Recipe
@@ -162,13 +162,13 @@ def measure_worst(
             try:
                 other = quantize(artifact, recipe, statistics, (list(samples), ""), path)
             except (ConversionError, UsageError) as error:
-                if isinstance(error.__cause__, OSError):
+                if is_of_the_disk(error):
                     raise
                 # It was the only layer, or what is left can't be made: nothing to compare with.
                 continue
             measured[layer.name] = replace(
                 layer,
-                effect_db=_lowest([d.sqnr_db for d in other.differences]) - base,
+                effect_db=lowest_db(other.differences) - base,
                 cost=relative_times(quantized, [other], samples[0])[0],
             )
             path.unlink()
@@ -181,9 +181,9 @@ def level_db(artifact: Artifact, quantized: Artifact, samples: Sequence[Sample])
     found = differences(
         lambda sample: reference.run(sample.inputs), LoadedArtifact(quantized), samples
     )
-    return _lowest([d.sqnr_db for d in found])
+    return lowest_db(found)
 
 
-def _lowest(levels: Sequence[float | None]) -> float:
+def lowest_db(compared: Sequence[OutputDifference]) -> float:
     """The SQNR of the worst output; that of float32 where there is no noise at all."""
-    return min((level for level in levels if level is not None), default=150.0)
+    return min((d.sqnr_db for d in compared if d.sqnr_db is not None), default=150.0)

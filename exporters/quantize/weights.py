@@ -73,6 +73,7 @@ def weight_grid(scheme: Scheme) -> Grid:
         bits=7 if scheme.reduce_range else bits,
         signed=scheme.weights != "uint8",
         symmetric=scheme.symmetric_weights,
+        full=scheme.weights == "int4" and scheme.symmetric_weights,
     )
 
 

@@ -55,6 +55,7 @@ def score(name: str, output: object, label: object = None, floats: object = None
         ("top5", [[1, 1, 1, 1, 1, 1]], 4, 1),
         ("top5", [[1, 1, 1, 1, 1, 1]], 5, 0),
         ("top5", [[1, 2, 3]], 0, 1),  # fewer classes than five
+        ("top1", [[[1, 2], [4, 3], [5, 6], [7, 8]]], [1, 0, 0, 1], 0.75),  # of a sequence
     ],
 )
 def test_top_k(metric: str, output: object, label: object, expected: float) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import artifact, conv_net, save_onnx
-from onnx import helper
-from quantizing import rows
+from models import artifact, conv_net
+from quantizing import rows, uneven_net
 
 from edgewright.exporters.artifact import Artifact
 from edgewright.exporters.data import Dataset
@@ -22,30 +21,6 @@ from edgewright.exporters.quantize.statistics import Statistics
 
 EQUALIZED = RECIPES["int8-u8s8"].recipe.model_copy(update={"equalization": True})
 UINT8 = Grid(8, signed=False, symmetric=False)
-
-
-def uneven_net(path: Path) -> Artifact:
-    """Depthwise between two pointwise convolutions, with channels of very different reach."""
-    generator = np.random.default_rng(0)
-    reach = np.geomspace(0.02, 40, 16).astype(np.float32)
-    w1 = generator.normal(size=(16, 3, 1, 1)).astype(np.float32) * reach[:, None, None, None]
-    w1[5] = 0  # a channel that nothing feeds
-    w2 = generator.normal(size=(16, 1, 3, 3)).astype(np.float32)
-    w3 = generator.normal(size=(8, 16, 1, 1)).astype(np.float32) / reach[:, None, None]
-    b1 = generator.normal(size=16).astype(np.float32)
-    b1[5] = 0
-    nodes = [
-        helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], "expand"),
-        helper.make_node("Relu", ["c1"], ["r1"], "relu1"),
-        helper.make_node("Conv", ["r1", "w2"], ["c2"], "depthwise", group=16, pads=[1] * 4),
-        helper.make_node("Relu", ["c2"], ["r2"], "relu2"),
-        helper.make_node("Conv", ["r2", "w3"], ["y"], "project"),
-    ]
-    return artifact(
-        save_onnx(
-            path, nodes, {"x": [1, 3, 6, 6]}, {"y": [1, 8, 6, 6]}, w1=w1, b1=b1, w2=w2, w3=w3
-        )
-    )
 
 
 def both(
@@ -119,8 +94,9 @@ def test_the_statistics_that_were_given_stay_as_they_are(tmp_path: Path) -> None
     model = artifact(conv_net(tmp_path / "net.onnx"))
     statistics = calibrate(model, rows(tmp_path / "x.npz", model, 4))
     name = next(n for n, c in statistics.channels.items() if c.total.size == 8)
-    before = statistics.channel_maxima(name).copy(), statistics.range(
-        name, UINT8, RangeMethod(method="min-max")
+    before = (
+        statistics.channel_maxima(name).copy(),
+        statistics.range(name, UINT8, RangeMethod(method="min-max")),
     )
     rescaled(statistics, {name: np.full(8, 3.0)})
     assert np.array_equal(statistics.channel_maxima(name), before[0])

@@ -84,7 +84,7 @@ def test_stochastic_rounding_of_a_layer_is_the_same_tomorrow() -> None:
 
 
 def plain_gptq(given_problem: Problem, dampening: float) -> np.ndarray:
-    """Optimal brain quantization one column at a time, in a fixed order (arXiv:2210.17323, 3.2).
+    """Optimal brain quantization one column at a time, in a fixed order (arXiv:2210.17323, 3).
 
     The inverse Hessian loses the row and column of each input that is done, by equation 3.
     """
@@ -116,7 +116,7 @@ def test_gptq_is_optimal_brain_quantization_column_by_column(
 ) -> None:
     given_problem = problem(seed, inputs=inputs, grid=Grid(4, True, symmetric))
     found = ROUNDINGS["gptq"](given_problem)
-    plain, simple = plain_gptq(given_problem, 0.01), ROUNDINGS["nearest"](given_problem)
+    plain, simple = plain_gptq(given_problem, 0.03), ROUNDINGS["nearest"](given_problem)
     better = errors(given_problem, plain) < errors(given_problem, simple)
     np.testing.assert_array_equal(found, np.where(better[:, None], plain, simple))
 

@@ -16,16 +16,14 @@ from edgewright.exporters.artifact import Artifact
 from edgewright.exporters.examiner import Examiner, Judgement
 from edgewright.exporters.quantize import search as search_module
 from edgewright.exporters.quantize.apply import quantize
+from edgewright.exporters.quantize.screen import Screened
 from edgewright.exporters.quantize.search import Found, MixedSearch
 from edgewright.exporters.quantize.sensitivity import Sensitivity, WeightDistribution
-from edgewright.exporters.quantize.screen import Screened
 
 
 def searched(ready: Ready, folder: Path) -> tuple[Found, Artifact, Judgement]:
     compare_on = ready.samples, "rows"
-    whole = quantize(
-        ready.model, PER_TENSOR, ready.statistics, compare_on, folder / "whole.onnx"
-    )
+    whole = quantize(ready.model, PER_TENSOR, ready.statistics, compare_on, folder / "whole.onnx")
     judgement = ready.examiner.judge(whole)
     scratch = folder / "scratch"
     scratch.mkdir()
@@ -41,7 +39,8 @@ def integer_products(model: Artifact) -> set[str]:
     integers = {
         node.output[0]
         for node in graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] in {t.name for t in graph.initializer}
+        if node.op_type == "DequantizeLinear"
+        and node.input[0] in {t.name for t in graph.initializer}
     }
     return {n.name for n in graph.node if n.op_type == "MatMul" and set(n.input) & integers}
 
@@ -83,7 +82,9 @@ def test_a_lost_candidate_is_dropped_before_all_samples_are_run(tmp_path: Path) 
     found, _, _ = searched(ready, tmp_path)
     assert found.layers and set(found.layers) >= {"layer1", "layer4"}
     # `told` has one run of each candidate after the other, each beginning at 1.
-    counts = [n for (n, _), (m, _) in zip(ready.told, [*ready.told[1:], (1, 0)], strict=True) if m == 1]
+    counts = [
+        n for (n, _), (m, _) in zip(ready.told, [*ready.told[1:], (1, 0)], strict=True) if m == 1
+    ]
     of_candidates = counts[2:]  # the float model, and the whole model in INT8
     assert len(of_candidates) == found.tried
     assert min(of_candidates) < 50 and max(of_candidates) == 200

@@ -8,7 +8,8 @@ from ..grid import Doubles, Integers
 from .base import Problem
 from .nearest import nearest
 
-#: Share of the mean diagonal that is added to the Hessian's (Frantar et al. 2022, section 4).
+#: Share of the mean diagonal that is added to the Hessian's. Frantar et al. (section 4, step 3) take
+#: 1%; with some hundred samples, 3% left as much error on a decoder, and less on a text encoder.
 _DAMPENING = 0.03
 
 #: Columns that are rounded before the rest of the matrix is updated at once.
@@ -40,17 +41,17 @@ def output_errors(problem: Problem, integers: Integers) -> Doubles:
 
 
 def _inverse_factor(hessian: Doubles) -> Doubles:
-    """The upper Cholesky factor U of the dampened Hessian's inverse: H⁻¹ = Uᵀ U."""
+    """The upper Cholesky factor U of the dampened Hessian's inverse: H⁻¹ = Uᵀ U.
+
+    Found without the inverse: of H = R Rᵀ with R upper triangular, U is R⁻¹.
+    """
     from scipy.linalg import cholesky, lapack
 
-    diagonal = np.diag(hessian)
     # Inputs that are always zero carry no error: any positive diagonal will do.
-    mean = float(diagonal.mean()) or 1.0
+    mean = float(np.diag(hessian).mean()) or 1.0
     dampened = hessian + _DAMPENING * mean * np.eye(len(hessian))
-    lower = cholesky(dampened, lower=True)
-    inverse, _ = lapack.dpotri(lower, lower=1)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    return np.asarray(cholesky(inverse, lower=False))
+    upper = cholesky(dampened[::-1, ::-1], lower=True)[::-1, ::-1]
+    return np.asarray(lapack.dtrtri(upper, lower=0)[0])
 
 
 def _in_order(problem: Problem, order: np.ndarray, factor: Doubles) -> Integers:
