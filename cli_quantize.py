@@ -197,14 +197,9 @@ def analyze(
 def list_recipes(as_json: Json = False) -> None:
     """List the recipes that have a name."""
     from .exporters.quantize.recipes import RECIPES
-    from .profiler.report import recipes_document
+    from .profiler.named_recipes import recipes_document, recipes_table
 
-    def table() -> Any:
-        from .profiler.tables_quantize import recipes_table
-
-        return recipes_table(RECIPES)
-
-    show(recipes_document(RECIPES), table, as_json)
+    show(recipes_document(RECIPES), lambda: recipes_table(RECIPES), as_json)
 
 
 @recipes_app.command("show")

@@ -72,6 +72,8 @@ def read_json(path: Path, what: str) -> Any:
         raise UsageError(f"{what} {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(f"{what} {path} is not JSON: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{what} {path} is nested too deeply to be one") from error
 
 
 def ensure_directory(path: Path) -> None:

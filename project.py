@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from .exporters.quantize.recipe import Precision
-from .exporters.request import DataOptions
 from .exporters.images import ImagePreprocessing
 from .exporters.metrics import METRICS
+from .exporters.quantize.recipe import Precision
+from .exporters.request import DataOptions
 from .profiler.result import Mode
 from .targets.profile import Format, Model, RuntimeName
 from .targets.toml_file import read_toml

@@ -101,7 +101,7 @@ def main(directory: Path) -> None:
     """Quantizes as `job.json` says and times that call alone."""
     import nncf  # type: ignore[import-not-found,unused-ignore]
     import onnx
-    from nncf.quantization.advanced_parameters import QuantizationParameters
+    from nncf.quantization.advanced_parameters import QuantizationParameters  # type: ignore[import-not-found,unused-ignore]
 
     job = json.loads((directory / "job.json").read_text(encoding="utf-8"))
     calibration = _samples(directory / "calibration.npz")

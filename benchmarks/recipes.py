@@ -61,7 +61,9 @@ def recipes(host: TargetProfile, facts: ModelFacts) -> list[Recipe]:
         )
     else:
         found += [recipe_for("int8-dynamic", _with_vnni(host), facts)]
-        found += [RECIPES["int4-b32-gptq"].recipe]
+        found.append(RECIPES["int4-b32-gptq"].recipe)
+        if facts.format == "onnx":
+            found.append(RECIPES["int4-b32-asymmetric-gptq"].recipe)
         everything = (static.rules[0].model_copy(update={"operator": "*"}),)
         name = static.name.replace("-linear", "-whole")
         found.append(static.model_copy(update={"name": name, "rules": everything}))

@@ -154,7 +154,7 @@ class _Benchmark:
         self.layers = layers_of(self.reference)
         self.statistics = calibrate(
             self.reference,
-            self.prepared.calibration,
+            self._first(self.prepared.calibration),
             covariances=True,
             on_sample=lambda n, of: self._tell("calibrating", n, of),
         )
@@ -165,8 +165,7 @@ class _Benchmark:
         Raises:
             EdgewrightError: the model can't be judged.
         """
-        samples = _First(self.prepared.evaluation, self.options.samples)
-        data = replace(self.prepared.evaluation, samples=samples)
+        data = self._first(self.prepared.evaluation)
         examiner = Examiner(self.reference, data, self.prepared.metric, None)
         found = [Row(example=self.name, name="float32", evaluation=examiner.own)]
         for case in cases(_EXAMPLES[self.name], self.options.asymmetric):
@@ -227,20 +226,21 @@ class _Benchmark:
             layer.weights, scheme, covariance=self.statistics.covariance(layer.input)
         )
 
+    def _first(self, dataset: Dataset) -> Dataset:
+        samples = _First(dataset, self.options.samples, dataset.has_labels)
+        return replace(dataset, samples=samples)
+
     def _tell(self, what: str, done: int = 0, total: int = 0) -> None:
         self.progress.on_host(f"{self.name}: {what}", done, total)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _First:
     """The first so many samples of a dataset."""
 
     dataset: Dataset
     count: int
-
-    @property
-    def has_labels(self) -> bool:
-        return self.dataset.has_labels
+    has_labels: bool
 
     def __len__(self) -> int:
         return min(self.count, len(self.dataset))
@@ -250,35 +250,42 @@ class _First:
 
 
 def cases(depthwise: bool, asymmetric: bool) -> Iterator[Case]:
-    """INT4 in blocks and per channel, then INT8; corrected and equalized where that is for."""
+    """INT4 per channel and in blocks, then INT8; corrected and equalized where that is for."""
     for block in _BLOCKS:
-        four = {"weights": "int4", "symmetric_weights": not asymmetric}
+        four: dict[str, Any] = {"weights": "int4", "symmetric_weights": not asymmetric}
         if block is not None:
             four |= {"granularity": "blockwise", "block_size": block}
-        for more in (
-            {},
-            {"rounding": "stochastic"},
-            {"rounding": "gptq"},
-            {"weight_ranges": "mse"},
-            {"weight_ranges": "mse", "rounding": "gptq"},
-        ):
-            yield Case(Scheme.model_validate({**four, **more}))
+        yield Case(_scheme(four))
+        if block in (None, 32):
+            yield Case(_scheme(four, rounding="stochastic"))
+            yield Case(_scheme(four, weight_ranges="mse"))
+        yield Case(_scheme(four, rounding="gptq"))
+        yield Case(_scheme(four, rounding="gptq", weight_ranges="mse"))
         if depthwise:
-            best = {"weight_ranges": "mse", "rounding": "gptq"}
-            yield Case(Scheme.model_validate({**four, **best}), bias_correction=True)
+            best = _scheme(four, rounding="gptq", weight_ranges="mse")
+            yield Case(best, bias_correction=True)
     for granularity in ("per-tensor", "per-channel"):
         eight = {"weights": "int8", "granularity": granularity}
-        for rounding in ("nearest", "stochastic", "gptq"):
-            yield Case(Scheme.model_validate({**eight, "rounding": rounding}))
-        yield Case(Scheme.model_validate({**eight, "weight_ranges": "mse"}))
+        yield Case(_scheme(eight))
+        yield Case(_scheme(eight, weight_ranges="mse"))
+        yield Case(_scheme(eight, rounding="gptq"))
         if depthwise:
-            for activations in ("float32", "uint8"):
-                scheme = Scheme.model_validate({**eight, "activations": activations})
-                if scheme.is_static:
-                    yield Case(scheme)
-                yield Case(scheme, bias_correction=True)
-                yield Case(scheme, equalization=True)
-                yield Case(scheme, bias_correction=True, equalization=True)
+            yield from _variants(_scheme(eight))[1:]
+            yield from _variants(_scheme(eight, activations="uint8"))
+
+
+def _scheme(base: dict[str, Any], **more: str) -> Scheme:
+    return Scheme.model_validate({**base, **more})
+
+
+def _variants(scheme: Scheme) -> list[Case]:
+    """Plain first."""
+    return [
+        Case(scheme),
+        Case(scheme, bias_correction=True),
+        Case(scheme, equalization=True),
+        Case(scheme, bias_correction=True, equalization=True),
+    ]
 
 
 def _readers(artifact: Artifact) -> Counter[str]:
@@ -369,7 +376,10 @@ def _parse(arguments: Sequence[str] | None) -> Options:
         help="ImageNet pictures for efficientnet-lite0, in DIR/calibration and DIR/evaluation",
     )
     parser.add_argument(
-        "--samples", type=int, default=48, help="to judge on, at most (%(default)s)"
+        "--samples",
+        type=int,
+        default=32,
+        help="to calibrate with, and others to judge on, at most (%(default)s)",
     )
     parser.add_argument(
         "--asymmetric", action="store_true", help="INT4 weights with zero points, as ONNX can have"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,6 +79,10 @@ class Dataset:
         """The first `count` samples, or all where there are fewer."""
         return [sample for sample, _ in zip(self, range(count), strict=False)]
 
+    def head(self, count: int) -> Dataset:
+        """The same data up to the first `count` samples."""
+        return replace(self, samples=_Head(self.samples, count))
+
 
 def open_dataset(
     spec: str,
@@ -142,6 +147,20 @@ def seeded_samples(ports: Sequence[Port], count: int, seed: int = 0) -> list[Sam
                 inputs[port.source_name] = generator.integers(0, 2, shape).astype(dtype)
         samples.append(Sample(inputs))
     return samples
+
+
+class _Head:
+    """The first of other samples."""
+
+    def __init__(self, samples: Samples, count: int) -> None:
+        self._samples, self._count = samples, count
+        self.has_labels = samples.has_labels
+
+    def __len__(self) -> int:
+        return min(self._count, len(self._samples))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return islice(self._samples, self._count)
 
 
 class _NpzSamples:
@@ -329,6 +348,9 @@ def _fit(array: Array, port: Port, where: str) -> Array:
             f"{where}: input {port.source_name} has shape {have}, but the model takes {told}",
             hint=_shape_hint(array.shape, shape),
         )
+    if array.size == 0:
+        have = "x".join(map(str, array.shape))
+        raise UsageError(f"{where}: input {port.source_name} has shape {have}, which holds nothing")
     wanted = np.dtype(np.float32 if port.spec.quantization is not None else port.spec.dtype)
     if np.issubdtype(array.dtype, np.floating):
         if not np.issubdtype(wanted, np.floating):

@@ -18,7 +18,7 @@ from .artifact import Artifact, Port
 from .candidate import Candidate, Export, Planned, Skipped, Status
 from .convert import formats_for
 from .data import Dataset, Sample
-from .evaluate import Evaluation, require_labels
+from .evaluate import Evaluation
 from .examiner import Examiner
 from .float_model import make_float_artifact
 from .metrics import Metric, get_metric
@@ -48,6 +48,7 @@ def export(
     """
     metric = get_metric(request.data.metric, request.data.base) if request.data.metric else None
     formats = request.formats or (preferred_format(request),)
+    _refuse_source(request, formats)
     is_new = not request.directory.exists()
     ensure_directory(request.directory)
     try:
@@ -102,11 +103,24 @@ def plan_export(request: ExportRequest) -> list[Planned]:
     return planned
 
 
+def _refuse_source(request: ExportRequest, formats: Sequence[Format]) -> None:
+    """That no artifact's name leads (by a link) to the source.
+
+    Raises:
+        UsageError: one does.
+    """
+    if request.source.path is None or not request.directory.is_dir():
+        return
+    source, stem = request.source.path.resolve(), request.source.stem
+    for file in request.directory.iterdir():
+        is_one = file.name.startswith(f"{stem}.") and file.name != f"{stem}{file.suffix}"
+        if is_one and file.suffix[1:] in formats and file.resolve() == source:
+            raise UsageError(f"{file} is the source itself", hint="choose another -o DIR")
+
+
 def _moved(candidate: Candidate, request: ExportRequest) -> Candidate:
     artifact = candidate.artifact
     final = request.directory / artifact.path.name
-    if request.source.path is not None and final.resolve() == request.source.path.resolve():
-        raise UsageError(f"{final} is the source itself", hint="choose another -o DIR")
     artifact.path.replace(final)
     return replace(candidate, artifact=replace(artifact, path=final))
 
@@ -148,7 +162,8 @@ def _export_format(
         )
     if evaluation is not None:
         metric = metric or get_metric("top1" if evaluation.has_labels else "cosine")
-        require_labels(metric, evaluation)
+        # What is wrong with the metric or the labels is told before calibration takes its time.
+        Examiner(reference, evaluation.head(1), metric, data.max_drop)
     facts = inspect_model(reference.path)
     can_calibrate = calibration is not None or data.statistics is not None
     planned = _planned(request, facts, can_calibrate)

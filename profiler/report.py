@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from ..exporters.candidate import Candidate, Export, Planned
 from ..exporters.evaluate import Evaluation
 from ..exporters.quantize.analyze import Analysis
-from ..exporters.quantize.recipes import NamedRecipe
 from ..files import write_json
 from ..targets.facts import ModelFacts
 from ..targets.finding import CheckResult
@@ -184,22 +183,6 @@ def analysis_document(analysis: Analysis) -> dict[str, Any]:
         "layers": [asdict(layer) for layer in analysis.layers],
         "suggestions": list(analysis.suggestions),
         "suggested_recipe": analysis.suggested.model_dump(mode="json"),
-    }
-
-
-def recipes_document(recipes: Mapping[str, NamedRecipe]) -> dict[str, Any]:
-    """What `edgewright recipes list --json` prints."""
-    return {
-        "schema_version": 1,
-        "recipes": [
-            {
-                "name": name,
-                "precision": named.recipe.precision,
-                "format": named.recipe.format,
-                "meaning": named.meaning,
-            }
-            for name, named in recipes.items()
-        ],
     }
 
 

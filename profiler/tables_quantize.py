@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -10,7 +10,6 @@ from rich.text import Text
 
 from ..exporters.quantize.analyze import Analysis
 from ..exporters.quantize.layers import short_names
-from ..exporters.quantize.recipes import NamedRecipe
 from ..exporters.quantize.sensitivity import Sensitivity
 from .gate import Judged
 from .quantization import Quantization, pareto
@@ -114,17 +113,6 @@ def analysis_table(analysis: Analysis) -> RenderableType:
         ),
         *(Text(f"  {line}") for line in analysis.suggestions),
     )
-
-
-def recipes_table(recipes: Mapping[str, NamedRecipe]) -> RenderableType:
-    """The table of `recipes list`."""
-    table = Table(header_style="bold")
-    for title in ("recipe", "precision", "format", "what for"):
-        table.add_column(title, no_wrap=title != "what for", overflow="fold")
-    for name, named in recipes.items():
-        recipe = named.recipe
-        table.add_row(name, recipe.precision, recipe.format or "both", named.meaning)
-    return table
 
 
 def _time_text(item: Judged, device: str) -> str:

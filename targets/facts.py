@@ -196,5 +196,6 @@ QUANTIZED_OPERATORS = frozenset(
         "QLinearConv",
         "QLinearMatMul",
         "com.microsoft::MatMulNBits",
+        "com.microsoft::GatherBlockQuantized",
     }
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .onnx_file import dtype_name, external_location, external_range
 from .onnx_macs import PRODUCT_OPERANDS
@@ -86,43 +86,69 @@ def _integer(
 
 
 def _between_qdq(scope: Scope, activation: str, weights: str, folder: Path) -> QuantizedUse | None:
-    before, behind = _dequantize(scope, activation), _dequantize(scope, weights)
+    before = _dequantize(scope, activation)
+    behind = _dequantize(scope, weights) or _folded(scope, weights)
     if before is None and behind is None:
         return None
-    constant = behind is not None and scope.constants(behind.input[0]) is not None
+    constant = behind is not None and scope.constants(behind.integers) is not None
     stored = behind if constant else None
     return QuantizedUse(
-        activation_dtype=scope.value(before.input[0] if before is not None else activation).dtype,
-        weight_dtype=None if stored is None else scope.value(stored.input[0]).dtype,
-        per_channel=stored is not None and _is_vector(scope, stored.input[1]),
+        activation_dtype=scope.value(before.integers if before is not None else activation).dtype,
+        weight_dtype=None if stored is None else scope.value(stored.integers).dtype,
+        per_channel=stored is not None and _is_vector(scope, stored.scale),
         dynamic=False,
         max_weight=None
         if stored is None
-        else _largest(
-            scope.tensor(stored.input[0]),
-            scope.tensor(stored.input[2]) if len(stored.input) > 2 else None,
-            folder,
-        ),
+        else _largest(scope.tensor(stored.integers), scope.tensor(stored.zero_point), folder),
     )
 
 
-def _dequantize(scope: Scope, name: str) -> Any | None:
-    """The DequantizeLinear that a name comes from, seen through moves of constants."""
+class _Stored(NamedTuple):
+    """Names of integers, scale and zero point ('' where there is none)."""
+
+    integers: str
+    scale: str
+    zero_point: str
+
+
+def _dequantize(scope: Scope, name: str) -> _Stored | None:
+    """What the DequantizeLinear reads that a name comes from, seen through moves of constants."""
     for _ in range(_LONGEST_CHAIN):
         node = scope.producer(name)
         if node is None or not node.input:
             return None
         if node.op_type == "DequantizeLinear" and len(node.input) > 1:
-            return node
+            return _Stored(node.input[0], node.input[1], [*node.input, ""][2])
         if node.op_type not in _MOVES or scope.constants(name) is None:
             return None
         name = node.input[0]
     return None
 
 
+def _folded(scope: Scope, name: str) -> _Stored | None:
+    """Constant integers that are made reals by Cast, Sub and Mul, which runtimes fold on loading.
+
+    Our own writing of 8-bit weights of convolutions: real = (Cast(integer) - zero point) * scale.
+    """
+    product = scope.producer(name)
+    if product is None or product.op_type != "Mul" or scope.constants(name) is None:
+        return None
+    values, zero_point = product.input[0], ""
+    inner = scope.producer(values)
+    if inner is not None and inner.op_type == "Sub":
+        values, zero_point = inner.input
+        inner = scope.producer(values)
+    if inner is None or inner.op_type != "Cast":
+        return None
+    integers = inner.input[0]
+    if scope.value(integers).dtype not in ("int8", "uint8"):
+        return None
+    return _Stored(integers, product.input[1], zero_point)
+
+
 def _is_vector(scope: Scope, name: str) -> bool:
     shape = scope.value(name).shape if name else None
-    return bool(shape) and shape != (1,)
+    return shape is not None and any(size != 1 for size in shape)
 
 
 def _largest(tensor: Any | None, zero_point: Any | None, folder: Path) -> int | None:

@@ -477,6 +477,23 @@ def test_models_that_are_small_already(cli: Cli, tmp_path: Path) -> None:
         cli.refuses("analyze", made, saying=words)
 
 
+@pytest.mark.parametrize("command", [("quantize", "-r", "int8-u8s8"), ("export", "-t", "host")])
+def test_a_batch_of_none(cli: Cli, tmp_path: Path, command: tuple[str, ...]) -> None:
+    source = save_onnx(
+        tmp_path / "net.onnx",
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        {"x": ["batch", 8]},
+        {"y": ["batch", 4]},
+        w=normal(0, 1, 8, 4)[0],
+    )
+    np.savez(tmp_path / "none.npz", x=np.zeros((3, 0, 8), np.float32))
+    cli.refuses(
+        command[0], source, *command[1:], "--calibration", tmp_path / "none.npz",
+        "-o", tmp_path / "out", saying="sample 0: input x has shape 0x8, which holds nothing",
+    )  # fmt: skip
+    assert files(tmp_path) == ["net.onnx", "none.npz"]
+
+
 def test_outputs_that_cannot_be(cli: Cli, tmp_path: Path) -> None:
     source = matmul_net(tmp_path / "net.onnx")
     before = sha256(source)

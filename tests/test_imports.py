@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -61,17 +62,32 @@ def test_imports_run_downhill(path: Path) -> None:
     ],
 )
 def test_the_start_imports_nothing_heavy(arguments: list[str]) -> None:
+    _assert_light(arguments, HEAVY)
+
+
+def _assert_light(arguments: list[str], heavy: Sequence[str]) -> None:
     script = (
         "import sys\nsys.argv = ['edgewright', *sys.argv[1:]]\n"
         "from edgewright.cli import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
-        f"heavy = [m for m in {HEAVY!r} if m in sys.modules]\n"
+        f"heavy = [m for m in {heavy!r} if m in sys.modules]\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["recipes", "list"], ["recipes", "list", "--json"], ["recipes", "show", "int4"],
+        ["recipes", "schema"],
+    ],
+)  # fmt: skip
+def test_recipes_are_shown_without_a_runtime(arguments: list[str]) -> None:
+    _assert_light(arguments, [name for name in HEAVY if name != "numpy"])
 
 
 def test_public_names_are_there() -> None:

@@ -220,7 +220,10 @@ def _corrected(
             if scheme is None or scheme.weights == "float16":
                 continue
             quantized = quantize_weights(
-                layer.weights, scheme, covariance=statistics.covariance(layer.input)
+                layer.weights,
+                scheme,
+                covariance=statistics.covariance(layer.input),
+                name=layer.name,
             )
             means = statistics.means(layer.input)
             bias = corrected_bias(layer, quantized.dequantized(), means)
@@ -243,7 +246,9 @@ def _nearest(rule: Rule, operators: list[Operator]) -> str:
         near = get_close_matches(rule.operator, kinds, n=3, cutoff=0.4) or kinds
         return f"nearest operators: {', '.join(near)}"
     names = [operator.name for operator in operators if rule.names_operator(operator.kind)]
-    near = get_close_matches(rule.scope.strip("^$.*").replace("\\", ""), names, n=3, cutoff=0.0)
+    near = get_close_matches(
+        rule.scope.removesuffix(r"\Z").strip("^$.*").replace("\\", ""), names, n=3, cutoff=0.0
+    )
     return f"nearest names: {', '.join(near)}"
 
 

@@ -112,11 +112,15 @@ def tap(model_path: Path) -> Callable[[Arrays], dict[str, npt.NDArray[np.generic
         providers=["CPUExecutionProvider"],
     )
     kinds = {output.name: output.type for output in session.get_outputs()}
-    names = [name for name, kind in kinds.items() if kind == "tensor(float)"]
+    # In the order of the graph, so that of tensors that go wrong the first is met first.
+    computed = [name for node in model.graph.node for name in node.output]
+    names = [name for name in computed if kinds.get(name) == "tensor(float)"]
 
     def run(sample: Arrays) -> dict[str, npt.NDArray[np.generic]]:
-        seen = dict(zip(names, session.run(names, dict(sample)), strict=True))
-        seen.update({n: a for n, a in sample.items() if a.dtype == np.float32})
+        seen: dict[str, npt.NDArray[np.generic]] = {
+            n: a for n, a in sample.items() if a.dtype == np.float32
+        }
+        seen.update(zip(names, session.run(names, dict(sample)), strict=True))
         return seen
 
     return run

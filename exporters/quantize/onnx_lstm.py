@@ -31,7 +31,7 @@ def quantize_lstms(graph: Graph, chosen: Mapping[str, Scheme]) -> None:
         for place in (1, 2):
             weights = graph.float_constant(node.input[place])
             assert weights is not None
-            integers, scale, zero_point = _quantized(weights, chosen[node.name])
+            integers, scale, zero_point = _quantized(weights, chosen[node.name], node.name)
             name = node.input[place]
             inputs[place] = graph.add(integers, f"{name}_quantized")
             inputs.append(graph.add(scale, f"{name}_scale"))
@@ -45,11 +45,13 @@ def quantize_lstms(graph: Graph, chosen: Mapping[str, Scheme]) -> None:
         )
 
 
-def _quantized(weights: Floats, scheme: Scheme) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _quantized(
+    weights: Floats, scheme: Scheme, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[directions, out, in] -> integers [directions, in, out], and a scale and zero point for each
     direction or each of its channels."""
     kind = np.uint8 if scheme.weights == "uint8" else np.int8
-    made = [quantize_weights(direction, scheme) for direction in weights]
+    made = [quantize_weights(direction, scheme, name=name) for direction in weights]
     integers = np.stack([each.integers.T for each in made]).astype(kind)
     scale = np.stack([each.scale for each in made])
     zero_point = np.stack([each.zero_point for each in made]).astype(kind)

@@ -72,7 +72,13 @@ class WeightStore:
         covariance = None
         if scheme.rounding == "gptq" and self.statistics is not None and not unit.is_embedding:
             covariance = self.statistics.covariance(unit.input)
-        made = quantize_weights(weights, scheme, covariance=covariance, round_scale=round_scale)
+        made = quantize_weights(
+            weights,
+            scheme,
+            covariance=covariance,
+            round_scale=round_scale,
+            name=unit.node.name,
+        )
         self._made[key] = made
         return made
 

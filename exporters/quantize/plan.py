@@ -216,7 +216,7 @@ def with_ranges(recipe: Recipe, ranges: RangeMethod) -> Recipe:
 
 def with_float(recipe: Recipe, layers: Sequence[str]) -> Recipe:
     """The recipe with these operators, by name, kept in float."""
-    kept = tuple(Rule(scope=f"^{re.escape(name)}$", scheme=None) for name in layers)
+    kept = tuple(Rule(scope=rf"^{re.escape(name)}\Z", scheme=None) for name in layers)
     return recipe.model_copy(update={"rules": recipe.rules + kept})
 
 

@@ -54,7 +54,10 @@ class RangeMethod(Model):
 
     @property
     def name(self) -> str:
-        return f"p{self.percentile:g}" if self.percentile is not None else self.method
+        if self.percentile is None:
+            return self.method
+        # repr() keeps what :g would round: 99.99999 is not 100.
+        return f"p{self.percentile!r}".removesuffix(".0")
 
 
 class Scheme(Model):
@@ -101,8 +104,14 @@ class Scheme(Model):
             raise ValueError("reduce_range is for int8 weights")
         if self.is_static != (self.ranges is not None):
             raise ValueError("ranges go with static activations (int8, uint8, int16), only so")
-        if self.weights == "float16" and self.rounding != "nearest":
-            raise ValueError(f"rounding {self.rounding!r} is for integer weights")
+        if self.weights == "float16":
+            for what, is_so in (
+                ("granularity 'blockwise'", self.granularity == "blockwise"),
+                ("weight_ranges 'mse'", self.weight_ranges == "mse"),
+                (f"rounding {self.rounding!r}", self.rounding != "nearest"),
+            ):
+                if is_so:
+                    raise ValueError(f"{what} is for integer weights")
         if self.seed and self.rounding != "stochastic":
             raise ValueError("seed goes with rounding 'stochastic', and only with it")
         return self
@@ -235,7 +244,8 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A mistyped key is also a missing one: the key that is there tells more.
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise UsageError(

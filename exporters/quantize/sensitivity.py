@@ -121,9 +121,8 @@ def look(
         if scheme is None or scheme.weights == "float16":
             continue
         covariance = statistics.covariance(layer.input) if statistics else None
-        chosen.append(
-            (layer, scheme, quantize_weights(layer.weights, scheme, covariance=covariance))
-        )
+        made = quantize_weights(layer.weights, scheme, covariance=covariance, name=layer.name)
+        chosen.append((layer, scheme, made))
     found = screen(
         chosen, [native(artifact, sample) for sample in samples], tap_of(artifact), statistics,
         lambda done: on_progress("looking at each layer", done, len(samples)),

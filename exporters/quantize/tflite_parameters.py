@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import UsageError
 from .grid import Floats, Grid
 from .recipe import RangeMethod, Scheme
 from .weights import activation_grid, quantize_weights, weight_grid
@@ -130,15 +129,13 @@ def _weights(op_info: Any, config: Any, content: Floats, handed: dict[str, Any])
     known: KnownWeights = handed["weights"]
     axes = _axes(op_info, content.ndim)
     rows = np.ascontiguousarray(content.transpose(axes))
-    try:
-        quantized = quantize_weights(
-            rows,
-            scheme,
-            covariance=known.covariance() if scheme.rounding == "gptq" else None,
-            round_scale=_scale_rounding(op_info, scheme, rows, known, handed["handed"]),
-        )
-    except UsageError as error:
-        raise UsageError(f"{known.name}: {error}", hint=error.hint) from error
+    quantized = quantize_weights(
+        rows,
+        scheme,
+        covariance=known.covariance() if scheme.rounding == "gptq" else None,
+        round_scale=_scale_rounding(op_info, scheme, rows, known, handed["handed"]),
+        name=known.name,
+    )
     integers = quantized.integers.transpose(np.argsort(axes)).astype(np.int8)
     return UniformQuantParams(
         num_bits=config.num_bits,

@@ -29,7 +29,7 @@ _SHARES = 1 - 0.9 * np.linspace(0, 1, 31) ** 2
 _CHUNK = 1 << 15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizedWeights:
     """Integers that stand for the weights of a layer.
 
@@ -99,6 +99,7 @@ def quantize_weights(
     *,
     covariance: Floats | None = None,
     round_scale: RoundScale | None = None,
+    name: str = "",
 ) -> QuantizedWeights:
     """Scales and integers for the weights of one layer.
 
@@ -108,6 +109,7 @@ def quantize_weights(
             nearest where it has none or it does not fit (`can_use_gptq`).
         round_scale: brings scales, those of the whole layer at once, to what the file can hold,
             before any weight is rounded.
+        name: the layer's, for messages.
 
     Returns:
         The integers; channels or blocks of nothing but zeros have scale 1.
@@ -116,7 +118,12 @@ def quantize_weights(
         UsageError: weights are not finite, or not a matrix though the scheme has blocks.
     """
     grid = weight_grid(scheme)
-    matrix = _as_matrix(weights, scheme)
+    try:
+        matrix = _as_matrix(weights, scheme)
+    except UsageError as error:
+        raise UsageError(
+            f"{name}: {error.message}" if name else error.message, hint=error.hint
+        ) from error
     scale, zero_point = _parameters(matrix, grid, scheme, round_scale or (lambda scales: scales))
     usable = can_use_gptq(weights, covariance)
     rounding = "nearest" if scheme.rounding == "gptq" and not usable else scheme.rounding

@@ -62,7 +62,7 @@ def test_the_suggested_recipe_keeps_what_is_worth_it(tmp_path: Path) -> None:
     found = analyze(ready.model, whole, ready.statistics, (ready.samples, "rows"), worst=4)
     assert found.recipe == PER_TENSOR
     assert found.model_db == pytest.approx(whole.differences[0].sqnr_db)
-    assert [rule.scope for rule in found.suggested.rules[1:]] == ["^layer2$"]
+    assert [rule.scope for rule in found.suggested.rules[1:]] == [r"^layer2\Z"]
     assert any(line.startswith("keep layer2 (MatMul) in float: +") for line in found.suggestions)
     assert any("layer2 have outlier channels" in line for line in found.suggestions)
     # And it does what it promises.

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import conv_net, normal
+from models import conv_net, normal, save_onnx
+from onnx import helper
 
 from edgewright.errors import UsageError
 from edgewright.exporters.quantize import calibrate, onnx
@@ -85,6 +86,23 @@ def test_a_real_model(tmp_path: Path) -> None:
         assert found.means(layer.output).shape == (len(layer.weights),)
         assert found.means(layer.input).shape == (layer.input_channels,)
         assert found.channel_maxima(layer.output).max() == high
+
+
+def test_of_tensors_that_are_nan_the_first_of_the_graph_is_named(tmp_path: Path) -> None:
+    path = save_onnx(
+        tmp_path / "log.onnx",
+        [
+            helper.make_node("Log", ["x"], ["log"]),
+            helper.make_node("Add", ["log", "log"], ["sum"]),
+            helper.make_node("Neg", ["sum"], ["y"]),
+        ],
+        {"x": [1, 4]},
+        {"y": [1, 4]},
+    )
+    real = onnx.tap(path)
+    assert list(real({"x": np.ones((1, 4), np.float32)})) == ["x", "log", "sum", "y"]
+    with pytest.raises(UsageError, match="sample 0 gives NaN or Inf in tensor log"):
+        collect(real, [{"x": -np.ones((1, 4), np.float32)}], ORIGIN, ALL)
 
 
 def test_axes_of_a_tensor_that_is_read_in_two_ways_are_left_out() -> None:

@@ -131,6 +131,23 @@ def test_a_bad_sample_is_named_by_its_place(tmp_path: Path) -> None:
         list(data)
 
 
+def test_an_input_of_no_size_is_refused(tmp_path: Path) -> None:
+    """A batch of none runs in most runtimes, and gives answers that mean nothing."""
+    with pytest.raises(UsageError, match=r"sample 0: input x has shape 0x3, which holds nothing"):
+        open_dataset(npz(tmp_path, x=np.zeros((2, 0, 3))), [port(None, 3)])
+    body = "    yield np.ones((1, 3), np.float32)\n    yield np.ones((0, 3), np.float32)"
+    with pytest.raises(UsageError, match=r"sample 1: input x has shape 0x3, which holds nothing"):
+        list(function(tmp_path, body, port(None, 3)))
+
+
+def test_the_head_of_data(tmp_path: Path) -> None:
+    data = open_dataset(npz(tmp_path, x=[[1.0], [2.0], [3.0]], labels=[4, 5, 6]), [port(1, 1)])
+    head = data.head(2)
+    assert len(head) == 2 and head.has_labels and len(data.head(9)) == 3
+    assert [int(sample.label) for sample in head if sample.label is not None] == [4, 5]
+    assert [sample.inputs["x"][0, 0] for sample in head] == [1, 2]
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"\x93NUMPY", bytes(range(256))])
 def test_garbage_is_no_npz(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.npz"

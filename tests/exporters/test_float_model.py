@@ -25,9 +25,7 @@ from edgewright.targets.profile import Format
 
 
 def recipe(model_format: Format, scheme: Scheme) -> Recipe:
-    return Recipe(
-        name="r", format=model_format, precision="int8-weights", rules=(Rule(scheme=scheme),)
-    )
+    return Recipe(name="r", format=model_format, rules=(Rule(scheme=scheme),))
 
 
 @pytest.mark.parametrize("model_format", ["onnx", "tflite"])
@@ -102,8 +100,10 @@ def test_the_source_is_never_written_over(tmp_path: Path) -> None:
     request = ExportRequest(
         parse_source(str(source)), (load_target("raspberry-pi-4"),), tmp_path / "out"
     )
+    progress: list[str] = []
     with pytest.raises(UsageError, match="is the source itself") as caught:
-        export(request)
+        export(request, lambda what, done, total: progress.append(what))
+    assert progress == []  # before any work
     assert caught.value.hint == "choose another -o DIR"
     assert sha256(source) == before
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["net.float32.onnx"]

@@ -16,7 +16,9 @@ from edgewright.exporters.quantize.grid import Grid
 from edgewright.exporters.runtime import load_model
 
 FLOAT32 = np.finfo(np.float32)
-GRIDS = st.builds(Grid, st.integers(2, 16), st.booleans(), st.booleans())
+GRIDS = st.builds(Grid, st.integers(2, 16), st.booleans(), st.booleans()) | st.builds(
+    Grid, st.integers(2, 16), st.just(True), st.just(True), st.just(True)
+)
 #: Anything float32 holds, but for the two bits before its end.
 REALS = st.floats(-(2.0**126), 2.0**126, width=32)
 SUBNORMAL = st.floats(-(2.0**-127), 2.0**-127, width=32)
@@ -32,9 +34,11 @@ def ranges(ends: st.SearchStrategy[float] = REALS) -> st.SearchStrategy[tuple[fl
 def plain_parameters(grid: Grid, low: float, high: float) -> tuple[float, int]:
     """Scale and zero point by the definition, one at a time."""
     low, high = min(low, 0.0), max(high, 0.0)
-    if grid.symmetric:
+    if grid.symmetric and not grid.full:
         low, high = min(low, -high), max(-low, high)
     step = (high - low) / (grid.highest - grid.lowest)
+    if grid.full:
+        step = max(low / grid.lowest, high / grid.highest)
     scale = 1.0 if step == 0 else float(np.float32(max(step, float(FLOAT32.tiny))))
     if grid.symmetric:
         return scale, 0 if grid.signed else 2 ** (grid.bits - 1)
@@ -64,6 +68,12 @@ def test_the_integers_of_each_type(
     assert (grid.lowest, grid.highest, grid.steps) == (lowest, highest, highest - lowest)
 
 
+@pytest.mark.parametrize(("bits", "lowest", "highest"), [(4, -8, 7), (8, -128, 127), (2, -2, 1)])
+def test_a_full_grid_uses_the_lowest_integer_too(bits: int, lowest: int, highest: int) -> None:
+    grid = Grid(bits, True, True, full=True)
+    assert (grid.lowest, grid.highest, grid.steps) == (lowest, highest, highest - lowest)
+
+
 @pytest.mark.parametrize(
     ("grid", "low", "high", "scale", "zero_point"),
     [
@@ -74,6 +84,11 @@ def test_the_integers_of_each_type(
         (Grid(8, True, True), -1, 12.7, 0.1, 0),
         (Grid(8, False, True), -12.75, 3, 0.1, 128),
         (Grid(16, True, True), -3.2767, 0, 0.0001, 0),
+        # Full: the lower end reaches one step further than the upper one.
+        (Grid(4, True, True, full=True), -0.8, 0.7, 0.1, 0),
+        (Grid(4, True, True, full=True), -0.8, 0, 0.1, 0),
+        (Grid(4, True, True, full=True), -0.7, 0.7, 0.1, 0),
+        (Grid(4, True, True), -0.7, 0.7, 0.1, 0),
         # Widened to hold zero: padding and ReLU need it.
         (Grid(8, False, False), 5, 25.5, 0.1, 0),
         (Grid(8, True, False), -25.5, -5, 0.1, 127),
@@ -156,6 +171,13 @@ def test_no_other_integer_comes_closer(
     # Two integers may be equally far but for the last bits of the difference.
     slack = 1e-9 * (float(scale) + np.abs(reals))
     assert (np.abs(found - reals) <= closest + slack).all()
+
+
+@given(st.integers(2, 16), ranges())
+def test_a_full_grid_is_never_coarser(bits: int, ends: tuple[float, float]) -> None:
+    full, _ = Grid(bits, True, True, full=True).parameters(*ends)
+    without, _ = Grid(bits, True, True).parameters(*ends)
+    assert full <= without
 
 
 @given(GRIDS)

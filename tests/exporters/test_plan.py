@@ -216,14 +216,20 @@ def test_int4_is_for_weights_that_no_cache_holds(
     below, at = int4(MEMORY_BOUND_BYTES - 1), int4(MEMORY_BOUND_BYTES)
     assert below.recipe is None and at.recipe is not None
     # GPTQ rounds better than to the nearest, and takes calibration.
-    assert at.recipe.name == ("int4-b32-gptq" if calibrated else "int4-b32")
+    # ONNX Runtime's blocks have zero points, TFLite's have none.
+    in_onnx = model == "matmul.onnx"
+    assert at.recipe.name == (
+        "int4-b32" + ("-asymmetric" if in_onnx else "") + ("-gptq" if calibrated else "")
+    )
     assert at.recipe.needs_calibration == calibrated
-    operator = "MatMul" if model == "matmul.onnx" else "FULLY_CONNECTED"
+    operator = "MatMul" if in_onnx else "FULLY_CONNECTED"
     assert at.recipe.scheme_for("any", operator) == Scheme(
         weights="int4",
         activations="dynamic",
         granularity="blockwise",
         block_size=32,
+        symmetric_weights=not in_onnx,
+        weight_ranges="mse" if calibrated else "min-max",
         rounding="gptq" if calibrated else "nearest",
     )
 
@@ -271,11 +277,14 @@ def test_the_plan_and_the_name_agree_on_the_recipe(
             for entry in plan(make(), facts, has_calibration=calibrated):
                 if entry.recipe is not None:
                     assert recipe_for(entry.precision, make(), facts) == entry.recipe
-    # The one that differs is INT4, which the plan rounds by GPTQ where there is calibration.
-    large = replace(models["matmul.onnx"], weight_bytes=MEMORY_BOUND_BYTES)
-    planned_int4 = planned(large, "vnni", calibrated)["int4"].recipe
-    assert planned_int4 is not None
-    assert (planned_int4 == recipe_for("int4", VNNI, large)) == (not calibrated)
+    # The one that differs is INT4, which the plan gives zero points in ONNX, and rounds by GPTQ
+    # where there is calibration.
+    for model in ("matmul.onnx", "matmul.tflite"):
+        large = replace(models[model], weight_bytes=MEMORY_BOUND_BYTES)
+        planned_int4 = planned(large, "vnni", calibrated)["int4"].recipe
+        assert planned_int4 is not None
+        same = not calibrated and model == "matmul.tflite"
+        assert (planned_int4 == recipe_for("int4", VNNI, large)) == same
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed"])
@@ -321,7 +330,7 @@ def test_layers_kept_float_are_just_those_named(
     if other not in layers:
         assert changed.scheme_for(other, operator) == recipe.scheme_for(other, operator)
     # A name that only contains another's is another layer.
-    for near in (other + "/more", "more/" + other):
+    for near in (other + "/more", "more/" + other, other + "\n"):
         kept = with_float(recipe, [other])
         assert kept.scheme_for(near, operator) == recipe.scheme_for(near, operator)
     assert changed.precision == recipe.precision and changed.name == recipe.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,9 +31,12 @@ from onnx_making import (
     statistics,
 )
 
+from edgewright.errors import UsageError
 from edgewright.exporters.quantize.onnx import layers
 from edgewright.exporters.quantize.recipe import Rule, Scheme
+from edgewright.exporters.quantize.recipes import RECIPES
 from edgewright.exporters.quantize.weights import QuantizedWeights, quantize_weights
+from edgewright.targets.inspect import inspect_model
 
 SCHEMES = {
     "static": UNSIGNED,
@@ -226,6 +230,22 @@ def test_a_tied_embedding_is_stored_once(tmp_path: Path, scheme: Scheme, share: 
     assert untied.stat().st_size > path.stat().st_size * 0.75
 
 
+@pytest.mark.parametrize("name", ["int4-b32-gptq", "int4-b32-asymmetric-gptq"])
+def test_a_tied_embedding_takes_the_integers_of_gptq(tmp_path: Path, name: str) -> None:
+    path = decoder(tmp_path / "d.onnx", vocabulary=1200)
+    quantized = made(path, *RECIPES[name].recipe.rules)
+    file = File(quantized)
+    table, head = file.weights("embed"), file.weights("head")
+    for part in ("integers", "scale", "zero_point"):
+        np.testing.assert_array_equal(getattr(table, part), getattr(head, part))
+    large = [t.name for t in file.model.graph.initializer if np.prod(t.dims) >= 1200 * 64 // 2]
+    assert len(large) == 1
+    # They are not those of rounding to nearest, which the embedding alone would have.
+    rules = [rule for rule in RECIPES[name].recipe.rules if rule.operator == "embedding"]
+    alone = File(made(path, *rules, name="alone")).weights("embed")
+    assert (alone.integers != table.integers).any()
+
+
 def test_a_tied_embedding_that_stays_float_is_stored_once_too(tmp_path: Path) -> None:
     path = decoder(tmp_path / "d.onnx", vocabulary=1200)
     quantized = made(path, Rule(scope="inner", scheme=STORED))
@@ -254,6 +274,48 @@ def test_weights_of_convolutions_alone(tmp_path: Path, scheme: Scheme) -> None:
     (sample,) = inputs(path, 1)
     # MatMulNBits, which the dense layer becomes, rounds its input to 8 bits.
     assert sqnr(run(expected, sample), run(quantized, sample)) > 38
+
+
+@pytest.mark.parametrize(
+    ("weights", "symmetric"), [("int8", True), ("int8", False), ("uint8", True)]
+)
+def test_folded_weights_of_convolutions_count_as_quantized(
+    tmp_path: Path, weights: Any, symmetric: bool
+) -> None:
+    path = save_onnx(
+        tmp_path / "c.onnx",
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")],
+        {"x": [1, 3, 8, 8]},
+        {"y": [1, 4, 6, 6]},
+        w=normal(0, 1, 4, 3, 3, 3)[0],
+    )
+    assert not inspect_model(path).is_quantized
+    quantized = made(path, Scheme(weights=weights, symmetric_weights=symmetric))
+    facts = inspect_model(quantized)
+    assert "DequantizeLinear" not in operators(quantized)
+    (use,) = facts.quantized
+    assert facts.is_quantized and (use.operator, use.count) == ("Conv", 1)
+    assert (use.activation_dtype, use.weight_dtype) == ("float32", weights)
+    assert use.per_channel and not use.dynamic and use.max_weight is not None
+
+
+def test_an_embedding_in_blocks_counts_as_quantized(tmp_path: Path) -> None:
+    path = decoder(tmp_path / "d.onnx")
+    quantized = made(path, Rule(operator="embedding", scheme=blocks()))
+    assert "MatMulNBits" not in operators(quantized) and inspect_model(quantized).is_quantized
+
+
+@pytest.mark.parametrize("scheme", [DYNAMIC, STORED, blocks()], ids=["dynamic", "stored", "blocks"])
+def test_the_layer_whose_weights_are_nan_is_named(tmp_path: Path, scheme: Scheme) -> None:
+    path = mlp(tmp_path / "m.onnx")
+    known = statistics(path)
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:
+        if tensor.name == "w2":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.full((10, 48), np.nan, "f4"), "w2"))
+    onnx.save(model, str(path))
+    with pytest.raises(UsageError, match=r"^last: weights are NaN or infinite"):
+        made(path, scheme, known=known)
 
 
 def test_weights_shared_by_two_nodes_are_stored_once(tmp_path: Path) -> None:

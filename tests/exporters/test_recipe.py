@@ -35,6 +35,7 @@ DYNAMIC = Scheme(weights="int8", activations="dynamic")
 INT4 = Scheme(weights="int4")
 GPTQ = Scheme(weights="int4", rounding="gptq")
 HALF = Scheme(weights="float16", activations="float16")
+HALF_BLOCKS = ("float16", "blockwise")
 STATIC_TYPES = ("int8", "uint8", "int16")
 
 
@@ -57,7 +58,8 @@ def schemes(draw: st.DrawFn) -> Scheme:
         kinds = [kind for kind in get_args(ActivationType) if kind != "float16"]
         activations = draw(st.sampled_from(kinds))
         rounding = draw(st.sampled_from(get_args(Rounding)))
-    granularity = draw(st.sampled_from(get_args(Granularity)))
+    grains = [grain for grain in get_args(Granularity) if (weights, grain) != HALF_BLOCKS]
+    granularity = draw(st.sampled_from(grains))
     return Scheme(
         weights=weights,
         activations=activations,
@@ -293,6 +295,19 @@ def test_what_needs_calibration() -> None:
             {"weights": "float16", "activations": "float16", "rounding": "gptq"},
             "rounding 'gptq' is for integer weights",
         ),
+        (
+            {
+                "weights": "float16",
+                "activations": "float16",
+                "granularity": "blockwise",
+                "block_size": 32,
+            },
+            "granularity 'blockwise' is for integer weights",
+        ),
+        (
+            {"weights": "float16", "activations": "float16", "weight_ranges": "mse"},
+            "weight_ranges 'mse' is for integer weights",
+        ),
         ({"weights": "int4", "seed": 1}, "seed goes with rounding 'stochastic'"),
         ({"weights": "int4", "rounding": "gptq", "seed": 1}, "seed goes with rounding"),
         ({"weights": "int4", "rounding": "stochastic", "seed": -1}, "greater than or equal to 0"),
@@ -331,6 +346,7 @@ def test_range_methods_fill_in_what_goes_with_them() -> None:
     assert RangeMethod(method="percentile").percentile == 99.999
     assert RangeMethod(method="min-max").percentile is None
     assert RangeMethod().name == "p99.999" and RangeMethod(percentile=100).name == "p100"
+    assert RangeMethod(percentile=99.99999).name == "p99.99999"
     assert RangeMethod(method="moving-average").name == "moving-average"
 
 
@@ -368,6 +384,9 @@ SCHEME = {"weights": "int8"}
         ({"name": "r"}, ", rules", "Field required"),
         ({"name": "r", "rules": []}, ", rules", "at least 1 item"),
         ({"name": "r", "rules": {}}, ", rules", "valid tuple"),
+        # Of a mistyped key, what is there is told before what is missing.
+        ({"name": "r", "rulse": [{"scheme": SCHEME}]}, ", rulse", "Extra inputs"),
+        ({"name": "r", "rules": [{"schema": SCHEME}]}, ", rules.0.schema", "Extra inputs"),
         ({"name": 1, "rules": [{"scheme": SCHEME}]}, ", name", "valid string"),
         ({"name": "r", "rules": [{"scheme": SCHEME}], "calibration": {}}, ", calibration", "Extra"),
         ({"name": "r", "rules": [{"scheme": SCHEME}, 3]}, ", rules.1", "valid dictionary"),
@@ -428,6 +447,7 @@ def test_a_wrong_file_is_named_with_its_key(
         (b"", " is not JSON: "),
         (b"{'name': 'r'}", " is not JSON: "),
         (b"\xff\xfe", " is not JSON: "),
+        (b"[" * 200_000, " is nested too deeply"),
     ],
 )
 def test_a_file_that_is_no_json_is_named(

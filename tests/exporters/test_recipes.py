@@ -29,6 +29,12 @@ PRECISIONS = {
     "int4-b32-gptq": "int4",
     "int4-b64-gptq": "int4",
     "int4-b128-gptq": "int4",
+    "int4-b32-asymmetric": "int4",
+    "int4-b64-asymmetric": "int4",
+    "int4-b128-asymmetric": "int4",
+    "int4-b32-asymmetric-gptq": "int4",
+    "int4-b64-asymmetric-gptq": "int4",
+    "int4-b128-asymmetric-gptq": "int4",
 }
 
 
@@ -50,7 +56,8 @@ def test_names_say_what_the_schemes_are() -> None:
         for scheme in named.recipe.schemes:
             assert (scheme.activations == "uint8") == ("u8s8" in name)
             assert scheme.reduce_range == ("7bit" in name)
-            assert scheme.symmetric_weights and scheme.seed == 0
+            assert scheme.symmetric_weights == ("asymmetric" not in name) and scheme.seed == 0
+            assert scheme.weight_ranges == ("mse" if "gptq" in name else "min-max")
         assert named.recipe.needs_covariances == ("gptq" in name)
         operators = {rule.operator for rule in named.recipe.rules}
         if "linear" in name:
@@ -67,12 +74,12 @@ def test_names_say_what_the_schemes_are() -> None:
 
 def test_what_tflite_does_not_have_is_for_onnx() -> None:
     for name, named in RECIPES.items():
-        only = "u8s8" in name or "7bit" in name
+        only = "u8s8" in name or "7bit" in name or "asymmetric" in name
         assert named.recipe.format == ("onnx" if only else None)
 
 
 @pytest.mark.parametrize("block", [32, 64, 128])
-@pytest.mark.parametrize("suffix", ["", "-gptq"])
+@pytest.mark.parametrize("suffix", ["", "-gptq", "-asymmetric", "-asymmetric-gptq"])
 def test_blocks_of_int4_in_products_and_tables(block: int, suffix: str) -> None:
     recipe = find_recipe(f"int4-b{block}{suffix}")
     product = recipe.scheme_for("any", "MatMul")
@@ -80,7 +87,9 @@ def test_blocks_of_int4_in_products_and_tables(block: int, suffix: str) -> None:
     table = recipe.scheme_for("any", "Gather")
     assert product is not None and table is not None
     assert (product.activations, table.activations) == ("dynamic", "float32")
-    assert (product.rounding, table.rounding) == ("gptq" if suffix else "nearest", "nearest")
+    assert (product.rounding, table.rounding) == (
+        "gptq" if "gptq" in suffix else "nearest", "nearest",
+    )  # fmt: skip
     for scheme in (product, table):
         assert (scheme.weights, scheme.granularity, scheme.block_size) == (
             "int4", "blockwise", block,

@@ -239,6 +239,18 @@ def test_weights_that_are_no_numbers_are_refused(value: float) -> None:
         quantize_weights(weights, Scheme(weights="int8"))
 
 
+def test_the_layer_is_named() -> None:
+    with pytest.raises(UsageError, match=r"^stem: weights are NaN or infinite$"):
+        quantize_weights(np.full((2, 4), np.nan, np.float32), Scheme(weights="int8"), name="stem")
+
+
+def test_int4_uses_all_sixteen_levels() -> None:
+    weights = np.array([[-0.8, 0.7, 0.1], [0.8, -0.7, 0.1]], np.float32)
+    made = quantize_weights(weights, Scheme(weights="int4"))
+    assert made.integers[0].tolist() == [-8, 7, 1]
+    assert made.integers.min() >= -8 and made.integers.max() == 7
+
+
 def test_blocks_of_a_3x3_convolution_are_refused() -> None:
     scheme = Scheme(weights="int4", granularity="blockwise", block_size=32)
     with pytest.raises(UsageError, match=r"blocks of 32 .* 3x3 convolution"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..grid import Floats, Grid, Integers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A matrix of weights to be rounded, with the scales that it is to have.
 

@@ -8,8 +8,8 @@ from ..grid import Doubles, Integers
 from .base import Problem
 from .nearest import nearest
 
-#: Share of the mean diagonal that is added to the Hessian's. Frantar et al. (section 4, step 3) take
-#: 1%; with some hundred samples, 3% left as much error on a decoder, and less on a text encoder.
+#: Share of the mean diagonal that is added to the Hessian's. Frantar et al. (section 4, step 3)
+#: take 1%; with some hundred samples, 3% did as well on a decoder and better on a text encoder.
 _DAMPENING = 0.03
 
 #: Columns that are rounded before the rest of the matrix is updated at once.
