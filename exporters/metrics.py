@@ -86,7 +86,7 @@ def _top(k: int) -> Score:
     """Whether the label is among the first k; of a sequence, the share of positions where it is."""
 
     def score(outputs: Sequence[Array], _: Sequence[Array], label: Array | None) -> float:
-        rows: Array = _rows(outputs[0])
+        rows: npt.NDArray[Any] = _rows(outputs[0])
         if len(rows) > 1 and label is not None and label.size == len(rows):
             wanted = _class_indices(label, len(rows), rows.shape[1])
         else:

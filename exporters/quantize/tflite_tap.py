@@ -26,7 +26,7 @@ def tap(model_path: Path) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
 
     model = read_model(model_path)
     graph = model.subgraphs[0]
-    computed = sorted({int(index) for node in graph.operators for index in node.outputs})
+    computed = dict.fromkeys(int(index) for node in graph.operators for index in node.outputs)
     wanted = [index for index in computed if is_float(graph.tensors[index])]
     names = {index: name_of(graph.tensors[index]) for index in wanted}
     # Delegates keep what lies between their nodes to themselves, unless it is an output. This is
