@@ -204,16 +204,15 @@ class _Comparison:
             "saturates": saturates(load_target("host")),
             "threads": os.cpu_count() or 1,
         }
+        data = (
+            [_named(reference, sample) for sample in prepared.calibration],
+            [_named(reference, sample) for sample in prepared.evaluation],
+            [model.run(sample.inputs)[0] for sample in prepared.evaluation],
+        )
         started = time.perf_counter()
         try:
             told = nncf_search.search(
-                self.options.nncf_python,
-                directory,
-                job,
-                [_named(reference, sample) for sample in prepared.calibration],
-                [_named(reference, sample) for sample in prepared.evaluation],
-                [model.run(sample.inputs)[0] for sample in prepared.evaluation],
-                self.options.limit_s,
+                self.options.nncf_python, directory, job, *data, self.options.limit_s
             )
         except nncf_search.NncfFailed as error:
             seconds = time.perf_counter() - started

@@ -104,8 +104,8 @@ def tap(model_path: Path) -> Callable[[Arrays], dict[str, npt.NDArray[np.generic
     }
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    # No fusion across operators here: it would take away tensors that are to be seen.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # Optimizations may stay on: what is an output of the graph is never fused away.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(
         onnx_model.with_outputs(model, inside).SerializeToString(),
         options,

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ...errors import UsageError
 from ...targets.profile import Format
-from .recipe import Recipe, Rule, Scheme, read_recipe
+from .recipe import RangeMethod, Recipe, Rule, Scheme, read_recipe
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,13 @@ _DYNAMIC_7BIT = Scheme(weights="int8", activations="dynamic", reduce_range=True)
 _S8S8 = Scheme(weights="int8", activations="int8")
 _U8S8 = Scheme(weights="int8", activations="uint8")
 _U8S8_7BIT = Scheme(weights="int8", activations="uint8", reduce_range=True)
-_S16S8 = Scheme(weights="int8", activations="int16", symmetric_activations=True)
+# 16 bits hold every value; a histogram knows less than they do.
+_S16S8 = Scheme(
+    weights="int8",
+    activations="int16",
+    symmetric_activations=True,
+    ranges=RangeMethod(method="min-max"),
+)
 _WEIGHTS = Scheme(weights="int8")
 _INT4 = Scheme(weights="int4")
 

@@ -199,8 +199,10 @@ class TestMse:
     ) -> None:
         values = np.concatenate(samples)
         scale, _ = grid.parameters(values.min(), values.max())
+        # Beside the largest float32 there are, the grid itself has to clip.
+        least = squared_error(values, grid, values.min(), values.max())
         found = squared_error(values, grid, *found_range(samples, grid, MSE))
-        assert found <= (float(scale) / 2) ** 2 * 1.02
+        assert found <= max((float(scale) / 2) ** 2, least) * 1.02
 
     def test_outliers_that_are_rare_are_clipped_and_others_are_not(self) -> None:
         grid = Grid(4, True, False)
