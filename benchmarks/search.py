@@ -22,7 +22,6 @@ from typing import Literal
 
 import nncf_search
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from results import Machine, Skipped, Timing
 from rich.console import Console
@@ -32,8 +31,8 @@ from tables import machine_line
 from edgewright.errors import EdgewrightError
 from edgewright.exporters.artifact import Array, Artifact
 from edgewright.exporters.data import Sample
-from edgewright.exporters.evaluate import Evaluation, judge_drop
-from edgewright.exporters.examiner import Examiner, Judgement
+from edgewright.exporters.evaluate import Evaluation
+from edgewright.exporters.examiner import Examiner
 from edgewright.exporters.float_model import describe_file
 from edgewright.exporters.quantize.apply import COMPARED_SAMPLES, calibrate
 from edgewright.exporters.quantize.ladder import Ground, climb
@@ -348,18 +347,11 @@ class _ByPoint(Examiner):
     def samples_lacking(self) -> None:
         return None
 
-    def judge(
-        self, candidate: Artifact, *, worst_first: npt.NDArray[np.float64] | None = None
-    ) -> Judgement:
-        # Over all the samples: what stops early does so by the interval.
-        judged = super().judge(candidate)
-        drop = judged.evaluation.drop
-        if drop is None:
-            return judged
-        verdict, reason = judge_drop(drop, (drop, drop), self.max_drop, self.samples)
-        return replace(
-            judged, evaluation=replace(judged.evaluation, verdict=verdict, reason=reason)
-        )
+    def interval_of(
+        self, scores: list[float], methods: Sequence[str] = ()
+    ) -> tuple[float, float] | None:
+        drop = self.metric.drop(self.own.float_score, float(np.mean(scores)))
+        return drop, drop
 
 
 class _Watch:

@@ -116,7 +116,7 @@ class Examiner:
         """Why not even an identical model could be proven with so few samples; None if it could."""
         if self.max_drop is None:
             return "no allowed drop was stated"
-        interval = _interval(self.metric, self._scores, self._scores)
+        interval = self.interval_of(self._scores)
         needed = MIN_BOOTSTRAP_SAMPLES
         if interval is not None:
             reach = interval[1]
@@ -158,6 +158,18 @@ class Examiner:
                 if hopeless is not None:
                     return hopeless
         return self._judgement(tally)
+
+    def interval_of(
+        self, scores: list[float], methods: Sequence[str] = ("percentile", "BCa")
+    ) -> tuple[float, float] | None:
+        """The interval that decides on a candidate with these scores.
+
+        Args:
+            methods: for scores that are no proportions, as of `paired.mean_interval`.
+        """
+        if self.metric.is_proportion is not False and {*self._scores, *scores} <= {0.0, 1.0}:
+            return binary_interval(self._scores, scores)
+        return mean_interval(_drops(self.metric, self._scores, scores), methods)
 
     def _answers(self, index: int, sample: Sample) -> list[Array]:
         floats = answers(self._float_model.run, sample.inputs, index)
@@ -222,7 +234,7 @@ class Examiner:
         ]
         # The end of 'percentile' alone only falls as samples turn out well; the final end, the
         # wider of two, is no lower.
-        interval = _interval(self.metric, self._scores, scores, ("percentile",))
+        interval = self.interval_of(scores, ("percentile",))
         if interval is None or interval[1] <= self.max_drop:
             return None
         drop = self.metric.drop(_mean(self._scores), _mean(scores))
@@ -240,7 +252,7 @@ class Examiner:
     def _judgement(self, tally: _Tally) -> Judgement:
         score, float_score = _mean(tally.scores), _mean(self._scores)
         drop = self.metric.drop(float_score, score)
-        interval = _interval(self.metric, self._scores, tally.scores)
+        interval = self.interval_of(tally.scores)
         verdict, reason = judge_drop(drop, interval, self.max_drop, self.samples)
         evaluation = Evaluation(
             self.metric.name, self.samples, self.dataset.description, score, float_score, drop,
@@ -273,17 +285,6 @@ def _refuse_nan(floats: list[Array], reference: Artifact, index: int) -> None:
                 f"the float model gives NaN or Inf in output {port.source_name} at sample {index}",
                 hint="no quantization can be proven against that; mend the model or the data",
             )
-
-
-def _interval(
-    metric: Metric,
-    float_scores: list[float],
-    scores: list[float],
-    methods: Sequence[str] = ("percentile", "BCa"),
-) -> tuple[float, float] | None:
-    if metric.is_proportion is not False and {*float_scores, *scores} <= {0.0, 1.0}:
-        return binary_interval(float_scores, scores)
-    return mean_interval(_drops(metric, float_scores, scores), methods)
 
 
 def _drops(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ def prepare(path: Path) -> onnx.ModelProto:
     become GlobalAveragePool, which ONNX Runtime can compute with integers. To prepare what was
     prepared changes no name.
     """
+    state = path.stat()
+    return onnx.load_from_string(_prepared(path.resolve(), state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=2)
+def _prepared(path: Path, modified_ns: int, size: int) -> bytes:
+    """Searches prepare one model again and again; the last two are kept."""
     model = onnx.load(str(path))
     unnamed = _name_nodes(model)
     model = _fused(model.SerializeToString() if unnamed else str(path))
@@ -42,7 +50,8 @@ def prepare(path: Path) -> onnx.ModelProto:
         model = onnx.shape_inference.infer_shapes(model)
     graph = Graph(model)
     graph.nodes = [made for node in graph.nodes for made in _as_pool(graph, node)]
-    return graph.finish()
+    serialized: bytes = graph.finish().SerializeToString()
+    return serialized
 
 
 def split_gemm(graph: Graph, names: set[str]) -> None:

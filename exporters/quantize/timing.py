@@ -13,7 +13,7 @@ from ..artifact import Artifact
 from ..data import Sample
 from ..runtime import LoadedArtifact
 
-_SECONDS = 0.5
+_SECONDS = 0.2
 _MIN_ROUNDS, _MAX_ROUNDS = 5, 200
 
 
