@@ -125,7 +125,10 @@ def test_profile_and_compare(cli: Cli, tmp_path: Path) -> None:
     assert cli("profile", MODEL, "-o", second).code == 0
     compared = cli("compare", first, second, "--json")
     assert compared.code == 0 and 0.1 < compared.json["ratio"] < 10
-    gate = cli("compare", first, second, "--max-slowdown", "0")
+    slow = json.loads(second.read_text())
+    slow["samples_ms"] = [3 * sample for sample in slow["samples_ms"]]
+    (tmp_path / "slow.json").write_text(json.dumps(slow))
+    gate = cli("compare", first, tmp_path / "slow.json", "--max-slowdown", "0")
     assert gate.code == 1 and "FAILED" in gate.out
     spoilt = {**json.loads(second.read_text()), "validity": {"valid": False, "reasons": ["hot"]}}
     second.write_text(json.dumps(spoilt))

@@ -452,7 +452,7 @@ def test_evaluations_that_fail_name_the_sample(
     )
     refused(
         cli, tmp_path, *common, data / "evaluation.npz", "--metric", f"{tmp_path}/mine.py:score",
-        saying="sample 23: the metric",
+        saying="sample 22: the metric",  # the first of 23 calls tried it on sample 0
     )  # fmt: skip
     refused(
         cli, tmp_path, *common, data / "evaluation.npz", "--metric", "topp1", saying="no metric",

@@ -44,6 +44,7 @@ def _prepared(path: Path, modified_ns: int, size: int) -> bytes:
     unnamed = _name_nodes(model)
     model = _fused(model.SerializeToString() if unnamed else str(path))
     _name_nodes(model)
+    _close_initializers(model)
     typed = {v.name for v in (*model.graph.value_info, *model.graph.output)}
     if any(name and name not in typed for node in model.graph.node for name in node.output):
         # ONNX Runtime leaves out the types of what its transposes were moved behind.
@@ -52,6 +53,16 @@ def _prepared(path: Path, modified_ns: int, size: int) -> bytes:
     graph.nodes = [made for node in graph.nodes for made in _as_pool(graph, node)]
     serialized: bytes = graph.finish().SerializeToString()
     return serialized
+
+
+def _close_initializers(model: onnx.ModelProto) -> None:
+    """Weights that old exporters list among the inputs are constants, and no inputs."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    # Before version 4 of the format every initializer had to be an input.
+    model.ir_version = max(model.ir_version, 4)
 
 
 def split_gemm(graph: Graph, names: set[str]) -> None:
