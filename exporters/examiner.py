@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -65,14 +66,15 @@ class Examiner:
         metric: Metric,
         max_drop: float | None,
         *,
-        threads: int = 1,
+        threads: int | None = None,
         saturating: bool = False,
         on_sample: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         """Runs the float model over the data.
 
         Args:
-            threads, saturating: as of `runtime.load_model`.
+            threads: of the runtime; None for as many as there are cores.
+            saturating: as of `runtime.load_model`.
 
         Raises:
             UsageError: the metric needs labels that are missing, or the float model gives NaN or
@@ -80,9 +82,10 @@ class Examiner:
         """
         require_labels(metric, dataset)
         self.metric, self.max_drop, self.dataset = metric, max_drop, dataset
-        self._reference, self._threads, self._saturating = reference, threads, saturating
+        self._reference, self._saturating = reference, saturating
+        self._threads = threads or len(os.sched_getaffinity(0))
         self._on_sample = on_sample
-        self._float_model = LoadedArtifact(reference, threads=threads)
+        self._float_model = LoadedArtifact(reference, threads=self._threads)
         self._scores: list[float] = []
         self._kept: list[tuple[Sample, list[Array]]] | None = []
         kept_bytes = 0

@@ -56,4 +56,6 @@ def apply_recipe(request: ExportRequest, output: Path, on_progress: OnProgress) 
                 file.parent.rmdir()
         raise
     final = replace(candidate, artifact=replace(candidate.artifact, path=file))
-    return replace(made, candidates=(final,), chosen=final if made.chosen is candidate else None)
+    return replace(
+        made, candidates=(final,), chosen=None if final.status == "rolled back" else final
+    )
