@@ -1,8 +1,8 @@
 """The hardware-aware choice: (device, model) -> the recipes worth trying, and why not the others.
 
-Figures are ratios to float of the same runtime at one thread. Those of an x86 without VNNI are in
-docs/precision.md, measured with `benchmarks/precision.py`; those of one with VNNI were measured
-likewise before, on another machine.
+Figures are ratios to float of the same runtime at one thread, measured with
+`benchmarks/precision.py`: those of an x86 without VNNI are in docs/precision.md, those of one with
+VNNI in docs/precision-vnni.md.
 """
 
 from __future__ import annotations
