@@ -115,7 +115,12 @@ def climb(ground: Ground, planned: Sequence[PlannedRecipe]) -> Climb:
 def _apply(state: Climb, step: PlannedRecipe, recipe: Recipe) -> None:
     if state.ground.strict:
         # Recipes of the plan also have rules for operators that this model happens not to have.
-        state.notes += unmatched(recipe, state.ground.reference)
+        notes = unmatched(recipe, state.ground.reference)
+        if len(notes) == len(recipe.rules):
+            raise UsageError(
+                f"recipe {recipe.name} matches no operator of the model", hint="; ".join(notes)
+            )
+        state.notes += notes
     variants = [with_ranges(recipe, ranges) for ranges in step.ranges] or [recipe]
     artifact, level = _best(state.ground, variants)
     note = ""

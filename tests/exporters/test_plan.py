@@ -349,7 +349,8 @@ def test_other_ranges_change_static_activations_alone(name: str, ranges: RangeMe
         assert after.model_copy(update={"scheme": before.scheme}) == before
         own = {"ranges": before.scheme.ranges}
         assert after.scheme.model_copy(update=own) == before.scheme
-    assert with_ranges(changed, RangeMethod()) == recipe
+    own_ranges = next((s.ranges for s in recipe.schemes if s.ranges is not None), RangeMethod())
+    assert with_ranges(changed, own_ranges) == recipe
 
 
 def test_other_ranges_leave_float_rules_as_they_are() -> None:
