@@ -183,7 +183,7 @@ def test_the_reasons_name_what_the_cpu_has(models: dict[str, ModelFacts]) -> Non
     def why(device: str, precision: str, model: str = "conv.onnx") -> str:
         return planned(models[model], device)[precision].reason
 
-    assert "VNNI (1.8x" in why("vnni", "int8")
+    assert "VNNI (2.2x" in why("vnni", "int8")
     assert "no VNNI and 8 bits would saturate" in why("avx2", "int8")
     assert "dot-product instructions" in why("raspberry-pi-5", "int8")
     assert "no dot product" in why("raspberry-pi-4", "int8")
