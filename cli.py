@@ -24,6 +24,7 @@ from .cli_common import (
     State,
     Target,
     complete_target,
+    preview_export,
     progress,
     show,
     show_plan,
@@ -97,8 +98,8 @@ def export(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="top1, top5, agreement, cosine, sqnr, mae, mse or FILE.py:FUNCTION; by default "
-            "top1 with labels, cosine without."
+            help="top1, top5, agreement, cosine, sqnr, kl, nll, mae, mse or FILE.py:FUNCTION; by "
+            "default top1 with labels, cosine without."
         ),
     ] = None,
     max_drop: Annotated[
@@ -116,11 +117,7 @@ def export(
     Every candidate answers the evaluation samples beside the float model, and is kept only if the
     95% confidence interval of its drop lies within --max-drop.
     """
-    import tempfile
-    from dataclasses import replace
-
     from .exporters.export import export as run_export
-    from .exporters.export import plan_export
     from .exporters.request import DataOptions, ExportRequest
     from .exporters.source import parse_source
     from .files import write_json
@@ -146,8 +143,7 @@ def export(
         ),
     )
     if dry_run:
-        with tempfile.TemporaryDirectory(prefix="edgewright-") as scratch:
-            show_plan(plan_export(replace(request, directory=Path(scratch))), as_json)
+        preview_export(request, as_json)
         return
     with progress() as listener:
         result = run_export(request, listener.on_host)

@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from .exporters.candidate import Planned
+    from .exporters.request import ExportRequest
     from .pipeline import Listener
 
 # The field's names as the types in targets/profile.py and exporters/artifact.py have them: written
@@ -79,3 +80,14 @@ def progress() -> Iterator[Listener]:
 
     with ProgressPrinter() as printer:
         yield Listener(on_host=printer.on_host, on_device=printer.on_device)
+
+
+def preview_export(request: ExportRequest, as_json: bool) -> None:
+    """Shows what an export would make; nothing is kept."""
+    import tempfile
+    from dataclasses import replace
+
+    from .exporters.export import plan_export
+
+    with tempfile.TemporaryDirectory(prefix="edgewright-") as scratch:
+        show_plan(plan_export(replace(request, directory=Path(scratch))), as_json)

@@ -14,9 +14,9 @@ from .cli_common import (
     Mode,
     RuntimeName,
     complete_target,
+    preview_export,
     progress,
     show,
-    show_plan,
 )
 from .errors import UsageError
 
@@ -137,7 +137,7 @@ def quantize(
         max_drop, project,
     )  # fmt: skip
     if dry_run:
-        _preview(request, as_json)
+        preview_export(request, as_json)
     elif request.recipes:
         if device is not None:
             raise UsageError(
@@ -272,16 +272,6 @@ def _request(
             max_drop=max_drop,
         ),
     )
-
-
-def _preview(request: ExportRequest, as_json: bool) -> None:
-    import tempfile
-    from dataclasses import replace
-
-    from .exporters.export import plan_export
-
-    with tempfile.TemporaryDirectory(prefix="edgewright-") as scratch:
-        show_plan(plan_export(replace(request, directory=Path(scratch))), as_json)
 
 
 def _apply_recipe(request: ExportRequest, output: Path, as_json: bool) -> None:
