@@ -9,6 +9,7 @@ from pydantic import Field, computed_field, model_validator
 from .. import errors
 from ..errors import DeviceError
 from ..targets.profile import Model
+from .operators import OperatorProfile
 
 Mode = Literal["quick", "release"]
 #: Of an inference: none takes no time.
@@ -91,6 +92,29 @@ class Correctness(Model):
     reason: str = ""
 
 
+class MemoryUse(Model):
+    """Memory of the process that ran the model, as the kernel counts what of it is in RAM.
+
+    `baseline_rss_bytes` has Python, NumPy, the runtime and the reference inputs: all that is there
+    before the model is opened. What the model added is its weights as far as they were touched,
+    what the runtime makes of them, activations and outputs: the most that the process had from the
+    model's load on, less the baseline.
+    """
+
+    start_rss_bytes: int | None = Field(
+        default=None, description="Python, NumPy and the reference inputs, before the runtime"
+    )
+    baseline_rss_bytes: int | None = Field(
+        default=None, description="the same with the runtime, before the model"
+    )
+    loaded_rss_bytes: int | None = Field(default=None, description="after the model's load")
+    first_rss_bytes: int | None = Field(default=None, description="after the first inference")
+    peak_rss_bytes: int | None = Field(default=None, description="the most, from the load on")
+    model_added_bytes: int | None = Field(
+        default=None, description="the peak less the baseline; None where either is unknown"
+    )
+
+
 class Validity(Model):
     """Whether the samples may be believed."""
 
@@ -143,6 +167,14 @@ class Run(Model):
     first_inference_ms: Milliseconds
     peak_rss_bytes: int | None = Field(
         description="of the process that ran the model: Python, the runtime and inputs included"
+    )
+    memory: MemoryUse | None = Field(
+        default=None, description="what the model added; None is explained in `missing`"
+    )
+    operators: OperatorProfile | None = Field(
+        default=None,
+        description="where the time went, if asked for; a None that was asked for is explained in "
+        "`missing`",
     )
     conditions: tuple[Conditions, ...]
     correctness: Correctness
