@@ -37,8 +37,24 @@ class Transport(Protocol):
     def run(self, command: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         """Runs one command (an argument list, never a shell's text) to its end."""
 
-    def push(self, local: Path, remote: str, progress: Progress | None = None) -> None:
-        """Copies a file to the device; `remote` is complete or absent when this fails."""
+    def push(
+        self,
+        local: Path,
+        remote: str,
+        progress: Progress | None = None,
+        *,
+        mode: int = 0o600,
+        resume: bool = False,
+    ) -> None:
+        """Copies a file to the device; `remote` is complete, or as it was before, when this fails.
+
+        Args:
+            progress: with `resume` it begins with the bytes that need not be sent.
+            mode: of `remote`, on a disk that knows modes.
+            resume: `remote` itself is written, not a temporary beside it; what is there already is
+                taken for the beginning of `local`, and only the rest is sent; what arrived stays
+                when this fails. The caller proves the whole by its hash.
+        """
 
     def pull(self, remote: str, local: Path, progress: Progress | None = None) -> None:
         """Copies a file from the device."""

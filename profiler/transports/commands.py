@@ -30,13 +30,38 @@ kill -9 "$watcher"
 exit "$code"
 """
 
-# $1: target, $2: unfinished name beside it, $3: size. When the connection is lost, standard input
-# ends early, the size differs, and the device itself removes the unfinished copy.
+# $1: target, $2: its mode, $3: size, $4: unfinished name beside it. When the connection is lost,
+# standard input ends early, the size differs, and the device itself removes the unfinished copy.
+# Not every disk knows modes.
 RECEIVE = """\
-LC_ALL=C; export LC_ALL
+LC_ALL=C; export LC_ALL; umask 077
 if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
-cat > "$2" && [ $(wc -c < "$2") -eq "$3" ] && mv -f "$2" "$1" && exit 0
-rm -f "$2"
+if cat > "$4" && [ $(wc -c < "$4") -eq "$3" ]
+then chmod "$2" "$4" 2>/dev/null; mv -f "$4" "$1" && exit 0
+fi
+rm -f "$4"
+exit 1
+"""
+
+_BLOCK_BYTES = 65536
+
+# $1: target, $2: its mode, $3: size. Prints how many bytes are there, then takes those after them.
+# dd writes at a place rather than at the end: a copy of before, of which the device has not noticed
+# yet that it lost its host, can only write the same bytes to the same places. Places are counted in
+# whole blocks: no dd counts in bytes everywhere.
+RECEIVE_REST = f"""\
+LC_ALL=C; export LC_ALL; umask 077; block={_BLOCK_BYTES}
+if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
+if [ -e "$1" ] && [ ! -f "$1" ]; then echo "not a regular file" >&2; exit 1; fi
+: >> "$1" && there=$(wc -c < "$1") || exit 1
+if [ "$there" -gt "$3" ]; then : > "$1" || exit 1; there=0; fi
+if [ "$there" -eq "$3" ]; then chmod "$2" "$1" 2>/dev/null; echo "$3"; exit 0; fi
+echo $((there / block * block))
+said=$(dd of="$1" ibs="$block" obs="$block" seek=$((there / block)) conv=notrunc 2>&1)
+code=$?
+chmod "$2" "$1" 2>/dev/null
+[ "$code" -eq 0 ] && exit 0
+echo "$said" | grep dd: >&2
 exit 1
 """
 

@@ -62,10 +62,13 @@ def size_of_source(local: Path) -> int:
     return local.stat().st_size
 
 
-def pieces_of(path: Path, problem: Callable[[OSError], EdgewrightError]) -> Iterator[bytes]:
+def pieces_of(
+    path: Path, problem: Callable[[OSError], EdgewrightError], start: int = 0
+) -> Iterator[bytes]:
     """A file's bytes, a piece at a time; raises `problem(error)` where they can't be read."""
     try:
         with path.open("rb") as handle:
+            handle.seek(start)
             while piece := handle.read(PIECE_BYTES):
                 yield piece
     except OSError as error:

@@ -72,8 +72,16 @@ class LocalTransport:
                 stderr.read().decode(errors="replace"),
             )
 
-    def push(self, local: Path, remote: str, progress: Progress | None = None) -> None:
-        """Copies a file; `remote` is complete, or as it was before, when this fails.
+    def push(
+        self,
+        local: Path,
+        remote: str,
+        progress: Progress | None = None,
+        *,
+        mode: int = 0o600,
+        resume: bool = False,
+    ) -> None:
+        """Copies a file; see `Transport.push`.
 
         Raises:
             UsageError: `local` can't be read.
@@ -82,25 +90,32 @@ class LocalTransport:
         """
         size = size_of_source(local)
         target = Path(checked_path(remote))
-        temporary = Path(temporary_beside(remote))
+        written = target if resume else Path(temporary_beside(remote))
         try:
             if target.is_dir():
                 raise file_error(self.address, "write", remote, "Is a directory")
-            with temporary.open("wb") as handle:
-                done = 0
+            if resume and target.exists() and not target.is_file():
+                raise file_error(self.address, "write", remote, "not a regular file")
+            with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as handle:
+                there = handle.seek(0, os.SEEK_END)
+                done = handle.seek(there if there <= size else 0)
+                handle.truncate()
                 report(progress, done, size)
-                for piece in pieces_of(local, lambda error: unreadable_source(local, error)):
+                for piece in pieces_of(local, lambda error: unreadable_source(local, error), done):
                     handle.write(piece)
                     done += len(piece)
                     report(progress, done, size)
+                with contextlib.suppress(PermissionError):  # not every disk knows modes
+                    os.fchmod(handle.fileno(), mode)
             if done != size:
                 raise DeviceError(f"local: {local} changed while it was copied")
-            temporary.replace(target)
+            written.replace(target)
         except OSError as error:
             raise file_error(self.address, "write", remote, error) from error
         finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+            if not resume:
+                with contextlib.suppress(OSError):
+                    written.unlink()
 
     def pull(self, remote: str, local: Path, progress: Progress | None = None) -> None:
         """Copies a file; `local` is complete, or as it was before, when this fails.

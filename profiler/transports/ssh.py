@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from ...errors import DeviceError, DeviceTimeout, EdgewrightError, Unreachable
 from ...files import written_whole
 from .base import Completed, Progress
-from .commands import RECEIVE, SEND, SUPERVISED, checked_command, last_words, shell_line
+from .commands import (
+    RECEIVE,
+    RECEIVE_REST,
+    SEND,
+    SUPERVISED,
+    checked_command,
+    last_words,
+    shell_line,
+)
 from .copying import (
     PIECE_BYTES,
     checked_path,
@@ -85,8 +93,16 @@ class SshTransport:
                     raise self._too_slow(arguments[0], timeout_s, output)
             return Completed(self._exit_code(output), output.stdout, output.stderr)
 
-    def push(self, local: Path, remote: str, progress: Progress | None = None) -> None:
-        """Copies a file; `remote` is complete, or as it was before, when this fails.
+    def push(
+        self,
+        local: Path,
+        remote: str,
+        progress: Progress | None = None,
+        *,
+        mode: int = 0o600,
+        resume: bool = False,
+    ) -> None:
+        """Copies a file; see `Transport.push`.
 
         Raises:
             UsageError: `local` can't be read.
@@ -97,11 +113,17 @@ class SshTransport:
         """
         size = size_of_source(local)
         target = checked_path(remote)
-        line = shell_line(RECEIVE, [target, temporary_beside(target), str(size)])
+        arguments = [target, f"{mode:o}", str(size)]
+        if resume:
+            line = shell_line(RECEIVE_REST, arguments)
+        else:
+            line = shell_line(RECEIVE, [*arguments, temporary_beside(target)])
         with self._session(line) as channel:
-            done = 0
+            done = self._size_line(channel, "write", remote)[0] if resume else 0
+            if done > size:
+                raise DeviceError(f"{self.address}: it says that {done} of {size} bytes are there")
             report(progress, done, size)
-            for piece in pieces_of(local, lambda error: unreadable_source(local, error)):
+            for piece in pieces_of(local, lambda error: unreadable_source(local, error), done):
                 with self._mapped():
                     if not _send(channel, piece):
                         break
@@ -111,6 +133,8 @@ class SshTransport:
             if self._exit_code(output) != 0:
                 said = output.stderr or f"{size} bytes were expected, and not all of them arrived"
                 raise file_error(self.address, "write", remote, said)
+            if done != size:
+                raise DeviceError(f"{self.address}: {local} changed while it was copied")
 
     def pull(self, remote: str, local: Path, progress: Progress | None = None) -> None:
         """Copies a file; `local` is complete, or as it was before, when this fails.
@@ -126,7 +150,8 @@ class SshTransport:
             written_whole(local) as temporary,
             temporary.open("wb") as handle,
         ):
-            size, piece = self._size_line(channel, remote)
+            size, piece = self._size_line(channel, "read", remote)
+            piece = piece or self._receive(channel)
             done = 0
             report(progress, done, size)
             while piece:
@@ -209,20 +234,20 @@ class SshTransport:
             + (f"; its last words were {said!r}" if said else "")
         )
 
-    def _size_line(self, channel: paramiko.Channel, remote: str) -> tuple[int, bytes]:
-        """The number that SEND begins with, and what came after it."""
+    def _size_line(self, channel: paramiko.Channel, doing: str, remote: str) -> tuple[int, bytes]:
+        """The number that a copy's program begins with, and what came after it."""
         received = b""
         while b"\n" not in received and len(received) < _SIZE_LINE_BYTES:
             piece = self._receive(channel)
             if not piece:
                 output = self._rest(channel)
                 self._exit_code(output)
-                raise file_error(self.address, "read", remote, output.stderr)
+                raise file_error(self.address, doing, remote, output.stderr)
             received += piece
         number, _, rest = received.partition(b"\n")
         if not number.strip().isdigit():
             raise DeviceError(f"{self.address}: the device sent {number!r:.80}, not a size")
-        return int(number), rest or self._receive(channel)
+        return int(number), rest
 
     def _receive(self, channel: paramiko.Channel) -> bytes:
         with self._mapped():

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,6 @@ from edgewright.profiler.measure import measure
 from edgewright.profiler.result import FailedRun, Run
 from edgewright.profiler.stats import compare_runs, ratio_to
 from edgewright.profiler.transports.base import Completed
-from edgewright.profiler.transports.base import Progress as ByteProgress
 from edgewright.profiler.transports.local import LocalTransport
 
 
@@ -78,9 +78,9 @@ class Watched(LocalTransport):
         self.before(command)
         return super().run(command, timeout_s=timeout_s)
 
-    def push(self, local: Path, remote: str, progress: ByteProgress | None = None) -> None:
+    def push(self, local: Path, remote: str, *arguments: Any, **options: Any) -> None:
         self.pushed.append(remote)
-        super().push(local, remote, progress)
+        super().push(local, remote, *arguments, **options)
 
     def close(self) -> None:
         self.closed = True
@@ -319,8 +319,8 @@ def test_ctrl_c_removes_what_earlier_measurements_sent(base: Path, tmp_path: Pat
 
 def test_ctrl_c_while_the_agent_is_sent(base: Path, tmp_path: Path) -> None:
     class Interrupted(LocalTransport):
-        def push(self, local: Path, remote: str, progress: ByteProgress | None = None) -> None:
-            super().push(local, remote, progress)
+        def push(self, local: Path, remote: str, *arguments: Any, **options: Any) -> None:
+            super().push(local, remote, *arguments, **options)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -463,8 +463,8 @@ def test_a_file_that_arrives_damaged_is_refused(base: Path, tmp_path: Path) -> N
     from edgewright.errors import IntegrityError
 
     class Corrupting(LocalTransport):
-        def push(self, local: Path, remote: str, progress: ByteProgress | None = None) -> None:
-            super().push(local, remote, progress)
+        def push(self, local: Path, remote: str, *arguments: Any, **options: Any) -> None:
+            super().push(local, remote, *arguments, **options)
             if ".onnx" in remote:
                 Path(remote).write_bytes(b"something else")
 

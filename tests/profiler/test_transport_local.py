@@ -122,6 +122,39 @@ def test_an_interrupted_copy_leaves_the_target_as_it_was(
     assert {path.name for path in tmp_path.iterdir()} == {"source", "target"}
 
 
+def test_a_copy_has_the_mode_asked_for(local: LocalTransport, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"program")
+    for resume in (False, True):
+        target = tmp_path / f"target-{resume}"
+        local.push(source, str(target), resume=resume)
+        assert target.stat().st_mode & 0o777 == 0o600
+        local.push(source, str(target), mode=0o755, resume=resume)
+        assert target.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_resumed_copy_sends_the_rest_alone(local: LocalTransport, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    content = os.urandom(1_000_000)
+    source.write_bytes(content)
+
+    def interrupt(done: int, size: int) -> None:
+        if done > 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        local.push(source, str(target), interrupt, resume=True)
+    arrived = target.stat().st_size
+    assert 0 < arrived < len(content)
+    steps: list[tuple[int, int]] = []
+    local.push(source, str(target), lambda done, size: steps.append((done, size)), resume=True)
+    assert steps[0] == (arrived, len(content)) and steps[-1] == (len(content), len(content))
+    assert target.read_bytes() == content
+    target.write_bytes(bytes(2 * len(content)))  # longer than it can be: started anew
+    local.push(source, str(target), resume=True)
+    assert target.read_bytes() == content
+
+
 def test_a_copy_that_can_not_be_is_explained(local: LocalTransport, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"model")

@@ -247,6 +247,50 @@ def test_paths_are_used_as_given(
     assert os.listdir(device.home) == []
 
 
+def test_a_copy_has_the_mode_asked_for(
+    transport: Transport, device: SshDevice, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"program")
+    for resume in (False, True):
+        target = Path(device.home) / f"target-{resume}"
+        transport.push(source, target.name, resume=resume)
+        assert target.stat().st_mode & 0o777 == 0o600
+        transport.push(source, target.name, mode=0o755, resume=resume)
+        assert target.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_resumed_copy_sends_the_rest_alone(
+    transport: Transport, device: SshDevice, tmp_path: Path
+) -> None:
+    content = os.urandom(2_000_000)
+    source, target = tmp_path / "source", Path(device.home) / "model"
+    source.write_bytes(content)
+    steps: list[tuple[int, int]] = []
+
+    def note(done: int, size: int) -> None:
+        steps.append((done, size))
+
+    for there, begins in (
+        (0, 0),
+        (65536 + 7, 65536),  # in whole blocks
+        (len(content), len(content)),
+        (len(content) + 1, 0),  # longer than it can be
+    ):
+        target.write_bytes((content + bytes(1))[:there])
+        steps.clear()
+        transport.push(source, "model", note, resume=True)
+        assert steps[0] == (begins, len(content)) and steps[-1] == (len(content), len(content))
+        assert target.read_bytes() == content
+    assert os.listdir(device.home) == ["model"]
+    with pytest.raises(DeviceError, match=r"can't write no/there: no such"):
+        transport.push(source, "no/there", resume=True)
+    with pytest.raises(DeviceError, match="it is a directory"):
+        transport.push(source, device.home, resume=True)
+    with pytest.raises(DeviceError, match="not a regular file"):
+        transport.push(source, "/dev/null", resume=True)
+
+
 @pytest.mark.device
 def test_no_sftp_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with start_sshd() as device, opened(device, monkeypatch) as transport:
@@ -328,6 +372,11 @@ def test_a_full_disk_is_named(
         assert caught.value.hint and not caught.value.transient
         assert os.listdir(full_disk) == ["model"]
         assert target.read_text() == "before"
+        rest = full_disk / "rest"
+        with pytest.raises(NoSpaceOnDevice, match=r"can't write .*/rest: no space left"):
+            transport.push(source, str(rest), resume=True)
+        assert rest.stat().st_size > 0
+        rest.unlink()
 
     if start is None:
         check(open_transport("local"))
@@ -407,6 +456,26 @@ def test_a_connection_lost_in_a_push(
     assert (Path(device.home) / "model").read_text() == "before"
     transport.push(source, "model")
     assert (Path(device.home) / "model").read_bytes() == MEGABYTE * 20
+
+
+def test_a_connection_lost_in_a_resumable_push(
+    transport: Transport, device: SshDevice, tmp_path: Path
+) -> None:
+    content = os.urandom(20_000_000)
+    source, target = tmp_path / "source", Path(device.home) / "model"
+    source.write_bytes(content)
+    steps: list[int] = []
+
+    def drop(done: int, size: int) -> None:
+        if size // 2 < done < size // 2 + 200_000:
+            device.drop_connections()
+
+    with pytest.raises(Unreachable, match="the connection was lost"):
+        transport.push(source, "model", drop, resume=True)
+    assert target.stat().st_size > 0
+    transport.push(source, "model", lambda done, size: steps.append(done), resume=True)
+    assert 0 < steps[0] <= target.stat().st_size
+    assert target.read_bytes() == content
 
 
 def test_a_connection_lost_in_a_pull(
