@@ -1,7 +1,7 @@
 """Getting onto a device: its Python, the agent, and files named by their content.
 
-Everything lies in one directory of the device, `$HOME/.cache/edgewright` unless the caller or the
-host's environment variable EDGEWRIGHT_DEVICE_DIR says otherwise:
+Everything lies in one directory of the device, `$HOME/.cache/edgewright` unless the caller, the
+host's environment variable EDGEWRIGHT_DEVICE_DIR or the transport says otherwise:
 
     blobs/SHA256.SUFFIX     models, reference inputs, the agent; hashed there before they are used
     runs/RUN_ID/            one measurement, while it lasts
@@ -10,11 +10,13 @@ host's environment variable EDGEWRIGHT_DEVICE_DIR says otherwise:
 
 from __future__ import annotations
 
-import importlib.resources
+import hashlib
 import json
 import os
 import secrets
+import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ from ..errors import (
 from ..files import sha256_file
 from ..targets.cpuinfo import clusters_from_cpuinfo, features_from_cpuinfo
 from ..targets.profile import Architecture
+from .agent_archive import agent_archive
 from .result import DeviceFacts
 from .runners import Installed
 from .transports.base import Completed, Transport
@@ -73,7 +76,7 @@ class Agent:
     """The agent on a device, ready to be asked.
 
     Attributes:
-        python: path of the device's Python.
+        python: the command that starts the device's Python.
         base: the directory on the device.
         path: the agent itself.
         sha256: of the agent.
@@ -81,20 +84,20 @@ class Agent:
     """
 
     transport: Transport
-    python: str
+    python: tuple[str, ...]
     base: str
     path: str
     sha256: str
     free_bytes: int
 
     def ask(self, *arguments: str, timeout_s: float = 60.0) -> dict[str, Any]:
-        """One command of `agent.py`.
+        """One command of the agent.
 
         Raises:
             DeviceError: the device said no, in the class that fits; or the way to it failed.
             IntegrityError: a pushed file is not what was sent.
         """
-        done = self.transport.run([self.python, self.path, *arguments], timeout_s=timeout_s)
+        done = self.transport.run([*self.python, self.path, *arguments], timeout_s=timeout_s)
         try:
             answer = json.loads(done.stdout)
         except ValueError:
@@ -111,7 +114,7 @@ class Agent:
         address = self.transport.address
         installed = Installed(
             address=address,
-            python=self.python,
+            python=shlex.join(self.python),
             python_version=facts.pop("python"),
             architecture=facts["architecture"],
             numpy=facts.pop("numpy"),
@@ -188,19 +191,26 @@ def install_agent(
             f"{transport.address} has no {wanted}",
             hint="install Python 3 there, e.g. `sudo apt install python3 python3-pip`",
         )
-    base = base or os.environ.get(DIRECTORY_VARIABLE) or f"{lines[-1]}/.cache/edgewright"
+    base = (
+        base
+        or os.environ.get(DIRECTORY_VARIABLE)
+        or transport.directory
+        or f"{lines[-1]}/.cache/edgewright"
+    )
     if not base.startswith("/") or base == "/":
         raise UsageError(
             f"{base!r} can't be the directory on the device: an absolute path is expected",
             hint=f"set {DIRECTORY_VARIABLE} to a directory that the device's user can write to",
         )
     base = base.rstrip("/")
-    with importlib.resources.as_file(
-        importlib.resources.files(__package__).joinpath("agent.py")
-    ) as local:
-        sha256 = sha256_file(local)
-        final = f"{base}/blobs/{sha256}.py"
-        state = _prepare(transport, lines[0], base, final, "", sha256)
+    archive = agent_archive()
+    sha256 = hashlib.sha256(archive).hexdigest()
+    final = f"{base}/blobs/{sha256}.pyz"
+    command = (lines[0],)
+    state = _prepare(transport, command, base, final, "", sha256)
+    with tempfile.TemporaryDirectory(prefix="edgewright-") as scratch:
+        local = Path(scratch) / "agent.pyz"
+        local.write_bytes(archive)
         for _ in range(2):
             if state["whole"]:
                 break
@@ -208,10 +218,10 @@ def install_agent(
             if journal is not None:
                 journal += [part, final]
             transport.push(local, part)
-            state = _prepare(transport, lines[0], base, final, part, sha256)
+            state = _prepare(transport, command, base, final, part, sha256)
     if not state["whole"]:
         raise IntegrityError(f"{transport.address}: the agent arrived damaged, twice")
-    return Agent(transport, lines[0], base, final, sha256, state["free_bytes"])
+    return Agent(transport, command, base, final, sha256, state["free_bytes"])
 
 
 def deploy(
@@ -298,9 +308,14 @@ def _part(final: str) -> str:
 
 
 def _prepare(
-    transport: Transport, python: str, base: str, final: str, part: str, sha256: str
+    transport: Transport,
+    python: tuple[str, ...],
+    base: str,
+    final: str,
+    part: str,
+    sha256: str,
 ) -> dict[str, Any]:
-    done = transport.run([python, "-c", _PREPARE, base, final, part, sha256])
+    done = transport.run([*python, "-c", _PREPARE, base, final, part, sha256])
     reason = _last(done.stderr)
     if "No space left" in reason or "quota exceeded" in reason:
         raise NoSpaceOnDevice(f"{transport.address}: no space left for {base}")
@@ -314,7 +329,7 @@ def _prepare(
     if tuple(answer["python"]) < MIN_PYTHON:
         version = ".".join(map(str, answer["python"]))
         raise RuntimeMissing(
-            f"{transport.address}: {python} is Python {version}; 3.7 or newer is needed"
+            f"{transport.address}: {shlex.join(python)} is Python {version}; 3.7 or newer is needed"
         )
     return answer
 

@@ -143,7 +143,7 @@ class Run(Model):
     `measurement` were taken under the same conditions, and their rounds can be paired. Models that
     had to follow one another for want of memory have a `measurement` each.
     `warm_up_ms` also has the inference that each block starts with to get its caches back from the
-    other models. What the times cover is said in `agent.py`.
+    other models. What the times cover is said in `agent/__init__.py`.
     """
 
     schema_version: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""What the host knows of a runtime on the device; `agent.py` has the part that runs there."""
+"""What the host knows of a device's runtime; `agent/engines.py` is the part that runs there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Installed:
 
     Attributes:
         address: the device, for messages.
-        python: path of its Python.
+        python: the command that starts its Python.
         numpy: version; None where there is none.
         runtimes: name -> version ('unknown' where it does not say).
     """

@@ -34,6 +34,10 @@ class Transport(Protocol):
     def address(self) -> str:
         """The device as the user named it, without secrets."""
 
+    @property
+    def directory(self) -> str | None:
+        """Where Edgewright's files belong on this kind of device; None: below the user's home."""
+
     def run(self, command: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         """Runs one command (an argument list, never a shell's text) to its end."""
 

@@ -34,6 +34,10 @@ class LocalTransport:
     def address(self) -> str:
         return "local"
 
+    @property
+    def directory(self) -> str | None:
+        return None
+
     def run(self, command: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         """Runs one command to its end, without input and in a session of its own.
 

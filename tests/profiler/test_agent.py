@@ -21,17 +21,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+from agent_file import agent_file
 from small_models import GOLDEN, LONG, SHORT, greedy, matmul, measured, out_of_range
 
-from edgewright.profiler import agent
+import edgewright.profiler.agent
+from edgewright.profiler.agent import (
+    common,
+    conditions,
+    device,
+    jobs,
+    processes,
+)
+from edgewright.profiler.agent import (
+    measured as measured_module,
+)
+from edgewright.profiler.agent import (
+    worker as worker_module,
+)
 from edgewright.profiler.job import MeasuredModel, Sampling
 
-AGENT = Path(agent.__file__)
+AGENT_SOURCES = sorted(Path(edgewright.profiler.agent.__path__[0]).glob("*.py"))
 
 
 def ask(*arguments: str | Path, **environment: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, AGENT, *arguments],
+        [sys.executable, agent_file(), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -97,7 +111,7 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
     place = Workplace(tmp_path)
     yield place
     for directory in (tmp_path / "runs").iterdir():
-        agent.stop(str(directory))
+        jobs.stop(str(directory))
 
 
 def wait_for(condition: Any, timeout_s: float = 30) -> None:
@@ -109,7 +123,7 @@ def wait_for(condition: Any, timeout_s: float = 30) -> None:
 
 def workers(directory: Path) -> list[int]:
     conductor = int((directory / "pid").read_text())
-    return [pid for pid in agent.group_members(conductor) if pid != conductor]
+    return [pid for pid in processes.group_members(conductor) if pid != conductor]
 
 
 def is_measuring(directory: Path) -> bool:
@@ -117,13 +131,15 @@ def is_measuring(directory: Path) -> bool:
     return progress.exists() and '"measure"' in progress.read_text()
 
 
-def test_runs_on_python_3_7_with_the_standard_library_alone() -> None:
-    tree = ast.parse(AGENT.read_text(), feature_version=(3, 7))
+@pytest.mark.parametrize("path", AGENT_SOURCES, ids=lambda path: path.name)
+def test_runs_on_python_3_7_with_the_standard_library_alone(path: Path) -> None:
+    tree = ast.parse(path.read_text(), feature_version=(3, 7))
     for node in tree.body:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
+            assert node.level <= 1
+            names = [] if node.level else [node.module or ""]
         else:
             continue
         assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
@@ -143,7 +159,7 @@ def test_facts_of_this_machine() -> None:
 
 def fake_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpuinfo: str) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
-    monkeypatch.setattr(agent, "PROC", str(tmp_path))
+    monkeypatch.setattr(common, "PROC", str(tmp_path))
 
 
 def test_an_x86_cpuinfo_under_an_arm_python_is_emulation(
@@ -151,18 +167,18 @@ def test_an_x86_cpuinfo_under_an_arm_python_is_emulation(
 ) -> None:
     fake_proc(monkeypatch, tmp_path, "processor : 0\nvendor_id : GenuineIntel\nflags : avx2\n")
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert agent.is_emulated()
+    assert device.is_emulated()
 
 
 def test_a_hypervisor_is_not_emulation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_proc(monkeypatch, tmp_path, "processor : 0\nmodel name : EPYC\nflags : avx2 hypervisor\n")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert not agent.is_emulated()
+    assert not device.is_emulated()
 
 
 @pytest.fixture
 def fake_sys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(agent, "SYS", str(tmp_path))
+    monkeypatch.setattr(common, "SYS", str(tmp_path))
     monkeypatch.setenv("PATH", "/nowhere")
     return tmp_path
 
@@ -185,7 +201,7 @@ def test_conditions_of_a_board(fake_sys: Path) -> None:
         write(frequency / "scaling_governor", "ondemand")
     write(thermal / "cooling_device0/type", "cpufreq-cpu0")
     write(thermal / "cooling_device0/cur_state", "2")
-    seen = agent.conditions("during", time.monotonic())
+    seen = conditions.conditions("during", time.monotonic())
     assert seen["temperature_c"] == pytest.approx(61.234)
     assert seen["frequency_hz"] == 2_400_000_000
     assert seen["governor"] == "ondemand"
@@ -194,7 +210,7 @@ def test_conditions_of_a_board(fake_sys: Path) -> None:
 
 
 def test_what_cannot_be_read_is_missing_with_the_reason(fake_sys: Path) -> None:
-    seen = agent.conditions("before", time.monotonic())
+    seen = conditions.conditions("before", time.monotonic())
     for name in ("temperature_c", "frequency_hz", "governor", "throttled"):
         assert seen[name] is None
         assert seen["missing"][name]
@@ -212,7 +228,7 @@ def test_throttling_of_a_raspberry_pi(
     write(program, f"#!/bin/sh\necho throttled={answer}")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
-    assert agent.throttling() == (throttled, answer)
+    assert conditions.throttling() == (throttled, answer)
 
 
 def test_adopts_only_what_is_whole(tmp_path: Path) -> None:
@@ -275,9 +291,9 @@ def test_what_the_clock_does_not_see_lasts_its_resolution(
         def invoke(self) -> None: ...
 
     clock = SimpleNamespace(resolution=resolution)
-    monkeypatch.setattr(agent.time, "get_clock_info", lambda name: clock)
-    monkeypatch.setattr(agent.time, "perf_counter_ns", lambda: 5)
-    worker = agent.Worker()
+    monkeypatch.setattr(worker_module.time, "get_clock_info", lambda name: clock)
+    monkeypatch.setattr(worker_module.time, "perf_counter_ns", lambda: 5)
+    worker = worker_module.Worker()
     worker.engine, worker.samples = Engine(), [[]]
     assert worker.infer() == expected
 
@@ -298,9 +314,9 @@ def test_stop_leaves_no_process(workplace: Workplace, tmp_path: Path) -> None:
     ask("start", directory)
     wait_for(lambda: is_measuring(directory))
     conductor = int((directory / "pid").read_text())
-    assert len(agent.group_members(conductor)) == 2
+    assert len(processes.group_members(conductor)) == 2
     assert ask("stop", directory) == {"stopped": 2}
-    assert agent.group_members(conductor) == []
+    assert processes.group_members(conductor) == []
     assert ask("poll", directory)["state"] == "stale"
     assert ask("stop", directory) == {"stopped": 0}
 
@@ -311,7 +327,7 @@ def test_a_killed_conductor_takes_its_workers_along(workplace: Workplace, tmp_pa
     wait_for(lambda: is_measuring(directory))
     conductor = int((directory / "pid").read_text())
     os.kill(conductor, signal.SIGKILL)
-    wait_for(lambda: agent.group_members(conductor) == [])
+    wait_for(lambda: processes.group_members(conductor) == [])
     assert ask("poll", directory)["state"] == "stale"
     # The lock went with it.
     with (workplace.base / "lock").open() as lock:
@@ -354,7 +370,7 @@ def test_a_file_that_is_no_model_is_told(workplace: Workplace, tmp_path: Path) -
 
 def test_out_of_memory_is_told_apart(workplace: Workplace, tmp_path: Path) -> None:
     directory = workplace.prepare(measured(greedy(tmp_path / "greedy.onnx", 16), check=False))
-    limited = f"ulimit -v {4 * 2**20}; exec {sys.executable} {AGENT} start {directory}"
+    limited = f"ulimit -v {4 * 2**20}; exec {sys.executable} {agent_file()} start {directory}"
     subprocess.run(["sh", "-c", limited], check=True, capture_output=True)
     [model] = workplace.finish(directory)["models"]
     assert model["error"]["kind"] == "out-of-memory", model["error"]
@@ -368,12 +384,12 @@ def test_out_of_memory_is_told_apart(workplace: Workplace, tmp_path: Path) -> No
 def test_a_kill_is_for_memory_if_the_kernel_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int | None, kind: str
 ) -> None:
-    model = agent.Measured(0, {"name": "m"}, {}, str(tmp_path), 0.0)
-    monkeypatch.setattr(agent, "oom_kills", lambda: 7)
+    model = measured_module.Measured(0, {"name": "m"}, {}, str(tmp_path), 0.0)
+    monkeypatch.setattr(measured_module, "oom_kills", lambda: 7)
     model.start()
     assert model.process is not None
     model.process.kill()
-    monkeypatch.setattr(agent, "oom_kills", lambda: after)
+    monkeypatch.setattr(measured_module, "oom_kills", lambda: after)
     obituary = model.obituary()
     model.end()
     assert (obituary["kind"], obituary["exit_code"]) == (kind, 137)

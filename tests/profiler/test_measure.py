@@ -36,7 +36,7 @@ from edgewright.errors import (
     Unreachable,
     UsageError,
 )
-from edgewright.profiler import agent
+from edgewright.profiler.agent import jobs, processes
 from edgewright.profiler.deploy import Blob, deploy, install_agent
 from edgewright.profiler.job import MeasuredModel, MeasureSettings, ProgressEvent, Sampling
 from edgewright.profiler.measure import measure
@@ -52,7 +52,7 @@ def base(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "device"
     yield directory
     for run in (directory / "runs").glob("*"):
-        agent.stop(str(run))
+        jobs.stop(str(run))
 
 
 def settings(base: Path, sampling: Sampling = SHORT, **more: object) -> MeasureSettings:
@@ -268,11 +268,11 @@ def test_ctrl_c_leaves_neither_process_nor_file(base: Path, tmp_path: Path) -> N
     process = host(matmul(tmp_path / "m.onnx"), base, "LONG")
     [directory] = (base / "runs").iterdir()
     conductor = int((directory / "pid").read_text())
-    assert len(agent.group_members(conductor)) == 2
+    assert len(processes.group_members(conductor)) == 2
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert "KeyboardInterrupt" in stderr
-    assert agent.group_members(conductor) == []
+    assert processes.group_members(conductor) == []
     assert [path for path in base.rglob("*") if path.is_file()] == [base / "lock"]
 
 
@@ -471,7 +471,7 @@ def test_a_file_that_arrives_damaged_is_refused(base: Path, tmp_path: Path) -> N
     model = matmul(tmp_path / "m.onnx")
     with pytest.raises(IntegrityError, match="arrived as sha256"):
         deploy(install_agent(Corrupting(), base=str(base)), [Blob.of(model)])
-    assert [path.suffix for path in (base / "blobs").iterdir()] == [".py"]
+    assert [path.suffix for path in (base / "blobs").iterdir()] == [".pyz"]
 
 
 @pytest.mark.device

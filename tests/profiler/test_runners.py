@@ -10,7 +10,7 @@ import pytest
 from small_models import GOLDEN, measured
 
 from edgewright.errors import RuntimeMissing, UsageError
-from edgewright.profiler import agent
+from edgewright.profiler.agent.device import RUNTIMES
 from edgewright.profiler.runners import RUNNERS, Installed, choose_runner
 from edgewright.targets.profile import READERS, RuntimeName
 
@@ -25,7 +25,7 @@ BOARD = Installed(
 
 
 def test_every_runtime_is_known_everywhere() -> None:
-    assert set(RUNNERS) == set(get_args(RuntimeName)) == set(agent.RUNTIMES)
+    assert set(RUNNERS) == set(get_args(RuntimeName)) == set(RUNTIMES)
     for model_format, names in READERS.items():
         assert all(model_format in RUNNERS[name].formats for name in names)
 

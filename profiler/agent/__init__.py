@@ -1,0 +1,24 @@
+"""Edgewright's hands on a device, pushed there as one archive (`../agent_archive.py`).
+
+Standard library only (workers add NumPy and one inference runtime), Python 3.7 or newer, Linux.
+Every command prints one JSON document; one that fails on purpose prints {"error": {kind, message}}
+and exits with 3.
+
+    facts                   what the device is, and which runtimes it has
+    hash PATH...            SHA-256 of files; null where there is none
+    adopt [SHA PART FINAL]  renames PART to FINAL if its SHA-256 is right, else deletes it
+    start DIR               starts the measurement described by DIR/job.json, detached
+    poll DIR [--since N]    its state and its progress from line N on
+    stop DIR                ends it and every process it started
+    run DIR                 the measurement itself, in the foreground (what `start` starts)
+    worker                  one model in one process (what `run` starts); JSON lines on both pipes
+
+What is timed: `invoke()` alone, between two reads of `time.perf_counter_ns`. For ONNX Runtime that
+is `InferenceSession.run`, which also allocates the output arrays; for TFLite runtimes it is
+`Interpreter.invoke`, with the inputs already copied in and the outputs not yet copied out. What the
+clock is too coarse to see is taken to last as long as the clock's resolution.
+
+Files of one measurement, BASE/runs/RUN_ID: job.json (pushed), pid, progress.jsonl, outputs-N.npz,
+worker-N.stderr, conductor.stderr, result.json (written whole, last). BASE/lock is held by whichever
+measurement runs, so that two never overlap on one device.
+"""

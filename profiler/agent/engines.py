@@ -1,0 +1,79 @@
+"""The runtimes, each behind the same few methods."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, List, Optional, Sequence
+
+from .common import Json
+from .device import RUNTIMES, distribution_version
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU; idle threads sleep, so that other workers are not disturbed."""
+
+    def __init__(self) -> None:
+        import onnxruntime
+
+        self.module = onnxruntime
+        self.version = str(onnxruntime.__version__)
+
+    def load(self, task: Json) -> None:
+        options = self.module.SessionOptions()
+        options.intra_op_num_threads = task["threads"]
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = self.module.InferenceSession(
+            task["path"], options, providers=["CPUExecutionProvider"]
+        )
+        self.names = [value.name for value in self.session.get_inputs()]
+
+    def provider(self, chatter: str) -> Optional[str]:
+        return str(self.session.get_providers()[0])
+
+    def bind(self, arrays: Sequence[Any]) -> None:
+        self.feed = dict(zip(self.names, arrays))  # noqa: B905 - Python 3.10
+
+    def invoke(self) -> None:
+        self.results = self.session.run(None, self.feed)
+
+    def fetch(self) -> List[Any]:
+        return list(self.results)
+
+
+class TfliteInterpreter:
+    """A TFLite interpreter with its default delegate (XNNPACK, where the runtime has it)."""
+
+    def __init__(self, module: str) -> None:
+        self.interpreter_type = importlib.import_module(module + ".interpreter").Interpreter
+        self.version = distribution_version(*RUNTIMES[module]) or "unknown"
+
+    def load(self, task: Json) -> None:
+        self.interpreter = self.interpreter_type(
+            model_path=task["path"], num_threads=task["threads"]
+        )
+        self.interpreter.allocate_tensors()
+        self.inputs = self.interpreter.get_input_details()
+
+    def provider(self, chatter: str) -> Optional[str]:
+        return "XNNPACK" if "XNNPACK delegate" in chatter else None
+
+    def bind(self, arrays: Sequence[Any]) -> None:
+        pairs = [(self.inputs[i], array) for i, array in enumerate(arrays)]
+        misfits = [(d["index"], a.shape) for d, a in pairs if tuple(d["shape"]) != a.shape]
+        if misfits:
+            for index, shape in misfits:
+                self.interpreter.resize_tensor_input(index, shape)
+            self.interpreter.allocate_tensors()
+            self.inputs = self.interpreter.get_input_details()
+        for detail, array in pairs:
+            self.interpreter.set_tensor(detail["index"], array)
+
+    def invoke(self) -> None:
+        self.interpreter.invoke()
+
+    def fetch(self) -> List[Any]:
+        return [
+            self.interpreter.get_tensor(detail["index"])
+            for detail in self.interpreter.get_output_details()
+        ]

@@ -1,0 +1,200 @@
+"""A model of the job, as the conductor knows it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import select
+import signal
+import statistics
+import subprocess
+import time
+from typing import Any, List, Optional
+
+from .common import Json, is_out_of_memory, self_command
+from .conditions import oom_kills
+from .files import last_lines
+
+BLOCK_S = 1.0
+
+
+class ModelFailed(Exception):
+    """This model can't be measured; the others go on. Carries the `error` of its result."""
+
+    def __init__(self, error: Json) -> None:
+        super().__init__(error["message"])
+        self.error = error
+
+
+class DeadlinePassed(Exception):
+    """The job's time is up."""
+
+
+class Measured:
+    """A model of the job, its worker, and what is known so far."""
+
+    def __init__(self, index: int, model: Json, job: Json, directory: str, deadline: float) -> None:
+        self.model = model
+        self.job = job
+        self.deadline = deadline
+        self.stderr_path = "%s/worker-%d.stderr" % (directory, index)
+        self.outputs_path = "%s/outputs-%d.npz" % (directory, index)
+        self.process: Optional[subprocess.Popen[bytes]] = None
+        self.buffer = b""
+        self.phase = "load"
+        self.block_queries = 1
+        self.planned = 0
+        self.blocks: List[List[int]] = []
+        self.warm_up_ns: List[int] = []
+        self.result: Json = {
+            "name": model["name"],
+            "status": "finished",
+            "missing": {},
+            "conditions": [],
+        }
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None
+
+    @property
+    def taken(self) -> int:
+        return sum(map(len, self.blocks))
+
+    @property
+    def done(self) -> bool:
+        """Enough queries, time (that of the inferences alone) and rounds."""
+        sampling = self.job["sampling"]
+        enough = [self.taken >= sampling["queries"], self.seconds >= sampling["seconds"]]
+        if self.taken >= sampling["max_queries"]:
+            return True
+        return (
+            (all(enough) if sampling["both"] else any(enough))
+            and len(self.blocks) >= sampling["min_rounds"]
+            and self.taken >= sampling["min_queries"]
+            and self.seconds >= sampling["min_seconds"]
+        )
+
+    @property
+    def seconds(self) -> float:
+        return sum(map(sum, self.blocks)) / 1e9
+
+    def start(self) -> None:
+        self.oom_kills = oom_kills()
+        with open(self.stderr_path, "wb") as stderr:
+            self.process = subprocess.Popen(
+                [*self_command(), "worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
+
+    def ask(self, command: str, **task: Any) -> Json:
+        """Sends one command and waits for its answer.
+
+        Raises:
+            ModelFailed: the worker failed or died.
+            DeadlinePassed: no answer in the job's time.
+        """
+        assert self.process is not None and self.process.stdin and self.process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(dict(task, command=command)).encode() + b"\n")
+            self.process.stdin.flush()
+        pipe = self.process.stdout.fileno()
+        while b"\n" not in self.buffer:
+            left = self.deadline - time.monotonic()
+            if left <= 0 or not select.select([pipe], [], [], left)[0]:
+                raise DeadlinePassed
+            chunk = os.read(pipe, 1 << 16)
+            if not chunk:
+                raise ModelFailed(self.obituary())
+            self.buffer += chunk
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        answer: Json = json.loads(line)
+        if "error" in answer:
+            raise ModelFailed(dict(self.obituary(), **answer["error"]))
+        self.result["missing"].update(answer.pop("missing", {}))
+        return answer
+
+    def obituary(self) -> Json:
+        """Why the worker is gone."""
+        assert self.process is not None
+        try:
+            code = self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        stderr = last_lines(self.stderr_path)
+        name = None
+        kind = "crashed"
+        message = "the process ended with exit code %d" % code
+        if code < 0:
+            name = signal.Signals(-code).name
+            message = "the process was ended by %s" % name
+        kills = oom_kills()
+        killed = code == -signal.SIGKILL and (kills is None or kills != self.oom_kills)
+        if killed or (code == -signal.SIGABRT and is_out_of_memory("\n".join(stderr))):
+            kind = "out-of-memory"
+        return {
+            "kind": kind,
+            "message": message,
+            "phase": self.phase,
+            "signal": name,
+            "exit_code": code if code >= 0 else 128 - code,
+            "stderr": stderr,
+        }
+
+    def fail(self, error: Json) -> None:
+        self.result.update(status="failed", error=error)
+        self.end()
+
+    def end(self) -> None:
+        """Ends the worker, which keeps nothing that would need a farewell."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+            self.process = None
+
+    def load(self) -> None:
+        self.start()
+        task = dict(self.model, threads=self.job["threads"], stderr_path=self.stderr_path)
+        self.result.update(self.ask("load", **task))
+
+    def first(self) -> None:
+        self.result.update(self.ask("first"))
+
+    def reference(self) -> None:
+        self.ask("reference", outputs_path=self.outputs_path)
+
+    def warm_up(self) -> None:
+        """Warms up, and plans blocks so that there are rounds enough, of about a second at most."""
+        sampling = self.job["sampling"]
+        self.warm_up_ns = self.ask("warm_up", **sampling)["spent_ns"]
+        each_s = max(statistics.median(self.warm_up_ns) / 1e9, 1e-6)
+        choose = max if sampling["both"] else min
+        planned = choose(sampling["queries"], sampling["seconds"] / each_s)
+        planned = max(planned, sampling["min_queries"], sampling["min_seconds"] / each_s)
+        planned = min(planned, sampling["max_queries"])
+        in_rounds = math.ceil(planned / sampling["min_rounds"])
+        self.block_queries = max(1, min(in_rounds, math.ceil(BLOCK_S / each_s)))
+        self.planned = max(math.ceil(planned), self.block_queries * sampling["min_rounds"])
+
+    def measure_block(self, settling: int) -> None:
+        answer = self.ask("block", queries=self.block_queries, settling=settling)
+        self.warm_up_ns += answer.pop("settling_ns")
+        self.blocks.append(answer.pop("spent_ns"))
+        self.result.update(answer)
+
+    def document(self) -> Json:
+        return dict(
+            self.result,
+            blocks_ns=self.blocks,
+            warm_up_ns=self.warm_up_ns,
+            has_outputs=os.path.exists(self.outputs_path),
+        )

@@ -1,0 +1,146 @@
+"""One model in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import faulthandler
+import gc
+import json
+import math
+import os
+import re
+import resource
+import signal
+import sys
+import time
+from typing import Any, Dict, List
+
+from . import common
+from .common import Json, is_out_of_memory, read_text, why
+from .engines import OnnxRuntime, TfliteInterpreter
+
+
+def peak_rss() -> Json:
+    """The most memory this process ever had in RAM, the reference inputs and Python included."""
+    try:
+        found = re.search(
+            r"^VmHWM:\s+(\d+) kB", read_text(common.PROC + "/self/status"), re.MULTILINE
+        )
+        if found is not None:
+            return {"peak_rss_bytes": int(found.group(1)) * 1024}
+        reason = "/proc/self/status has no VmHWM"
+    except OSError as error:
+        reason = why(error)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if kilobytes > 0:
+        return {"peak_rss_bytes": kilobytes * 1024}
+    return {"peak_rss_bytes": None, "missing": {"peak_rss_bytes": reason + ", and no getrusage"}}
+
+
+class Worker:
+    """Answers the conductor's commands, each a method that takes and returns a JSON object."""
+
+    def __init__(self) -> None:
+        self.engine: Any = None
+        self.samples: List[List[Any]] = []
+        self.position = 0
+        clock = time.get_clock_info("perf_counter")
+        self.resolution_ns = max(1, math.ceil(1e9 * clock.resolution))
+
+    def load(self, task: Json) -> Json:
+        import numpy
+
+        with numpy.load(task["inputs_path"], allow_pickle=False) as archive:
+            inputs = range(task["input_count"])
+            samples = range(len(archive.files) // len(inputs))
+            self.samples = [[archive["i%d_%d" % (s, i)] for i in inputs] for s in samples]
+        began = time.perf_counter()
+        name = task["runtime"]
+        self.engine = OnnxRuntime() if name == "onnxruntime" else TfliteInterpreter(name)
+        imported = time.perf_counter()
+        self.engine.load(task)
+        loaded = time.perf_counter()
+        gc.collect()
+        gc.disable()
+        return {
+            "import_ms": 1000 * (imported - began),
+            "load_ms": 1000 * (loaded - imported),
+            "version": self.engine.version,
+            "provider": self.engine.provider(read_text(task["stderr_path"])),
+        }
+
+    def infer(self) -> int:
+        """One inference on the next reference input; nanoseconds."""
+        self.engine.bind(self.samples[self.position % len(self.samples)])
+        self.position += 1
+        began = time.perf_counter_ns()
+        self.engine.invoke()
+        spent = time.perf_counter_ns() - began
+        # No inference takes no time: what the clock did not see was shorter than its tick.
+        return spent or self.resolution_ns
+
+    def first(self, task: Json) -> Json:
+        return {"first_inference_ms": self.infer() / 1e6}
+
+    def reference(self, task: Json) -> Json:
+        """Runs every reference input and keeps the outputs for the host."""
+        import numpy
+
+        arrays: Dict[str, Any] = {}
+        for s, sample in enumerate(self.samples):
+            self.engine.bind(sample)
+            self.engine.invoke()
+            for o, output in enumerate(self.engine.fetch()):
+                arrays["o%d_%d" % (s, o)] = numpy.array(output)
+        numpy.savez(task["outputs_path"], **arrays)
+        return {}
+
+    def warm_up(self, task: Json) -> Json:
+        spent: List[int] = []
+        began = time.monotonic()
+        while time.monotonic() - began < task["warm_up_max_s"]:
+            warm = time.monotonic() - began >= task["warm_up_s"]
+            if warm and len(spent) >= task["warm_up_queries"]:
+                break
+            spent.append(self.infer())
+        return {"spent_ns": spent}
+
+    def block(self, task: Json) -> Json:
+        settling = [self.infer() for _ in range(task["settling"])]
+        return dict(
+            peak_rss(),
+            settling_ns=settling,
+            spent_ns=[self.infer() for _ in range(task["queries"])],
+        )
+
+
+def worker() -> int:
+    """Serves commands from standard input until it ends."""
+    # The runtimes print what they like to standard output: the answers get a pipe of their own.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    faulthandler.enable()
+    # A crash is told by its signal; a dump of its memory would fill a small disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, AttributeError):
+        # PR_SET_PDEATHSIG = 1: no worker survives its conductor.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+    commands = Worker()
+    for line in sys.stdin:
+        task = json.loads(line)
+        try:
+            answer = getattr(commands, task["command"])(task)
+        except Exception as error:
+            kind = "crashed"
+            if isinstance(error, MemoryError) or is_out_of_memory(str(error)):
+                kind = "out-of-memory"
+            elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                kind = "no-space"
+            answer = {"error": {"kind": kind, "message": "%s: %s" % (type(error).__name__, error)}}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+        if "error" in answer:
+            return 1
+    return 0
