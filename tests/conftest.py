@@ -9,7 +9,9 @@ from typing import NoReturn
 
 import pytest
 from devices.arm64 import Arm64Device, Arm64Factory, Runtimes, start_arm64
+from devices.armv7 import start_armv7
 from devices.base import DeviceUnavailable, SshDevice
+from devices.chroot_board import ChrootDevice
 from devices.inprocess import InProcessDevice, start_inprocess
 from devices.sshd import SshdDevice, start_sshd
 
@@ -74,3 +76,10 @@ def arm64_device() -> Iterator[Arm64Factory]:
             return cleanup.enter_context(start_arm64(runtimes, home_size_mb))
 
         yield start
+
+
+@pytest.fixture
+def armv7_device() -> Iterator[ChrootDevice]:
+    """An emulated 32-bit Raspberry Pi whose Python has tflite_runtime."""
+    with start_armv7() as device:
+        yield device

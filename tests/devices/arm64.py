@@ -1,50 +1,31 @@
-"""An emulated 64-bit Raspberry Pi 4 over SSH: real arm64 programs under qemu.
-
-Its latencies mean nothing. What it proves is that the protocols, the files, the faults and the
-agent work on arm64 binaries. The host's sshd serves it from namespaces of its own; the kernel's
-release, the memory and the network are the host's, and there is no /proc/device-tree.
-"""
+"""An emulated 64-bit Raspberry Pi 4 over SSH."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
-from . import arm64_root
-from .base import DeviceFiles, DeviceUnavailable
-from .processes import descendants
-from .sshd import SshdDevice, find_sshd, listen, set_environment
+from .chroot_board import HOME, THERMAL_ZONE, THROTTLED, Board, ChrootDevice, Runtimes, start_board
 
-Runtimes = Literal["modern", "tflite_runtime", "none", "nopython"]
+__all__ = [
+    "BOARD",
+    "HOME",
+    "MODEL",
+    "THERMAL_ZONE",
+    "THROTTLED",
+    "Arm64Device",
+    "Arm64Factory",
+    "Runtimes",
+    "start_arm64",
+]
 
-USER = "pi"
-HOME = "/home/pi"
-HOST_NAME = "raspberrypi"
 MODEL = "Raspberry Pi 4 Model B Rev 1.5"
-CORES = 4
-# Both inside the board's mount namespace; see arm64-machine.sh.
-ROOT = Path("/run/device/root")
-AUTHORIZED_KEYS = Path("/run/device/authorized_keys")
-MACHINE_SCRIPT = Path(__file__).with_name("arm64-machine.sh")
-STOP_TIMEOUT_S = 20.0
 
-THERMAL_ZONE = "/sys/class/thermal/thermal_zone0"
-CPUFREQ = "/sys/devices/system/cpu/cpufreq/policy0"
-THROTTLED = "/var/lib/vcgencmd/throttled"
-"""What `vcgencmd get_throttled` says; the other two commands read the files under /sys."""
-
-ENVIRONMENT = {
-    "QEMU_CPU": "cortex-a72",  # also eight times faster than qemu's default
-    "QEMU_UNAME": "6.6.51+rpt-rpi-v8",
-    "LANG": "C.UTF-8",
-}
-
-CPUINFO_CORE = """\
+BOARD = Board(
+    root="arm64",
+    model=MODEL,
+    compatible=("raspberrypi,4-model-b", "brcm,bcm2711"),
+    max_frequency_khz=1_800_000,
+    cpuinfo_core="""\
 processor\t: {core}
 BogoMIPS\t: 108.00
 Features\t: fp asimd evtstrm crc32 cpuid
@@ -54,83 +35,16 @@ CPU variant\t: 0x0
 CPU part\t: 0xd08
 CPU revision\t: 3
 
-"""
-CPUINFO_BOARD = f"""\
-Revision\t: c03115
-Serial\t\t: 10000000a1b2c3d4
-Model\t\t: {MODEL}
-"""
+""",
+    cpuinfo_board="Revision\t: c03115\nSerial\t\t: 10000000a1b2c3d4\n",
+    environment={
+        "QEMU_CPU": "cortex-a72",  # also eight times faster than qemu's default
+        "QEMU_UNAME": "6.6.51+rpt-rpi-v8",
+        "LANG": "C.UTF-8",
+    },
+)
 
-VCGENCMD = f"""\
-#!/bin/sh
-case "$*" in
-  get_throttled) echo "throttled=$(cat {THROTTLED})" ;;
-  measure_temp)
-    temp=$(cat {THERMAL_ZONE}/temp)
-    echo "temp=$((temp / 1000)).$((temp % 1000 / 100))'C" ;;
-  "measure_clock arm") echo "frequency(48)=$(cat {CPUFREQ}/scaling_cur_freq)000" ;;
-  *)
-    echo 'error=1 error_msg="Command not registered"'
-    exit 1 ;;
-esac
-"""
-
-BOARD_FILES = {
-    "/etc/hostname": f"{HOST_NAME}\n",
-    "/etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {HOST_NAME}\n",
-    "/sys/firmware/devicetree/base/model": f"{MODEL}\0",
-    "/sys/firmware/devicetree/base/compatible": "raspberrypi,4-model-b\0brcm,bcm2711\0",
-    "/sys/devices/system/cpu/online": f"0-{CORES - 1}\n",
-    "/sys/devices/system/cpu/possible": f"0-{CORES - 1}\n",
-    "/sys/devices/system/cpu/present": f"0-{CORES - 1}\n",
-    f"{CPUFREQ}/scaling_available_governors": "conservative ondemand userspace performance \n",
-    f"{CPUFREQ}/scaling_cur_freq": "1800000\n",
-    f"{CPUFREQ}/scaling_driver": "cpufreq-dt\n",
-    f"{CPUFREQ}/scaling_governor": "ondemand\n",
-    f"{CPUFREQ}/scaling_max_freq": "1800000\n",
-    f"{CPUFREQ}/scaling_min_freq": "600000\n",
-    f"{THERMAL_ZONE}/type": "cpu-thermal\n",
-    f"{THERMAL_ZONE}/temp": "48199\n",
-    THROTTLED: "0x0\n",
-    "/usr/bin/vcgencmd": VCGENCMD,
-}
-
-BOARD_LINKS = {
-    f"/sys/devices/system/cpu/cpu{core}/cpufreq": "../cpufreq/policy0" for core in range(CORES)
-}
-
-# The same for sshd, which runs outside the root, and for programs inside.
-USER_DATABASE = {
-    "passwd": (
-        "root:x:0:0:root:/root:/bin/bash\n"
-        "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
-        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-        f"{USER}:x:1000:1000:,,,:{HOME}:/bin/bash\n"
-    ),
-    "group": f"root:x:0:\nvideo:x:44:{USER}\nnogroup:x:65534:\n{USER}:x:1000:\n",
-    "shadow": f"root:*:19000:0:99999:7:::\n{USER}:*:19000:0:99999:7:::\n",
-}
-
-
-@dataclass(kw_only=True)
-class Arm64Device(SshdDevice):
-    """A board: namespaces held open by process 1, and an sshd that lets clients into them."""
-
-    machine: subprocess.Popen[str]
-
-    @property
-    def root(self) -> Path:
-        """The board's live file system as the tests see it, with root's rights."""
-        return root_of(self.machine)
-
-    def write(self, path: str, text: str) -> None:
-        """Change a file on the board, like `/sys/class/thermal/thermal_zone0/temp`."""
-        (self.root / path.lstrip("/")).write_text(text)
-
-    def close(self) -> None:
-        self.stop()
-        switch_off(self.machine)
-        super().close()
+Arm64Device = ChrootDevice
 
 
 class Arm64Factory(Protocol):
@@ -138,124 +52,9 @@ class Arm64Factory(Protocol):
 
     def __call__(
         self, runtimes: Runtimes = "modern", home_size_mb: int | None = None
-    ) -> Arm64Device: ...
+    ) -> ChrootDevice: ...
 
 
-def start_arm64(runtimes: Runtimes = "modern", home_size_mb: int | None = None) -> Arm64Device:
-    """Start a board in a throw-away copy of the cached file systems.
-
-    runtimes: what its Python has: "modern" is onnxruntime and ai_edge_litert, "tflite_runtime" is
-        that with numpy 1, "none" has a bare python3, "nopython" has no Python at all.
-    home_size_mb: the size of the file system that the user's home is; None for plenty.
-
-    Raises DeviceUnavailable.
-    """
-    if runtimes not in get_args(Runtimes):
-        raise ValueError(f"runtimes: {runtimes!r} is none of {', '.join(get_args(Runtimes))}")
-    sshd = require_everything()
-    files = DeviceFiles.create()
-    machine = None
-    try:
-        write_board(files.directory)
-        machine = switch_on(files.directory, runtimes, home_size_mb)
-        if runtimes == "nopython":
-            for program in (root_of(machine) / "usr/bin").glob("python*"):
-                program.unlink()
-        settings = [
-            set_environment(ENVIRONMENT),
-            f"ChrootDirectory {ROOT}",
-            f"AuthorizedKeysFile {AUTHORIZED_KEYS}",
-            "Subsystem sftp internal-sftp",
-        ]
-        inside = ["nsenter", f"--target={process_one(machine)}"]
-        inside += ["--mount", "--pid", "--uts", "--ipc", "--"]
-        listener, port = listen(sshd, files, USER, settings, inside)
-    except BaseException:
-        if machine is not None:
-            switch_off(machine)
-        files.remove()
-        raise
-    return Arm64Device(
-        port=port, user=USER, home=HOME, files=files, listener=listener, machine=machine
-    )
-
-
-def require_everything() -> Path:
-    """Raise DeviceUnavailable for the first thing that is missing; return sshd's path."""
-    if os.geteuid() != 0:
-        raise DeviceUnavailable("the arm64 board needs root, for its namespaces and mounts")
-    for program in ("unshare", "nsenter", "mount"):
-        if shutil.which(program) is None:
-            raise DeviceUnavailable(f"no {program} here: install the package util-linux")
-    if reason := arm64_root.missing():
-        raise DeviceUnavailable(reason)
-    return find_sshd()
-
-
-def write_board(directory: Path) -> None:
-    """Write what makes the board a Raspberry Pi: the top layer of its root, and its cpuinfo."""
-    cores = "".join(CPUINFO_CORE.format(core=core) for core in range(CORES))
-    (directory / "cpuinfo").write_text(cores + CPUINFO_BOARD)
-    board = directory / "board"
-    for name, text in USER_DATABASE.items():
-        database = directory / name
-        database.write_text(text)
-        database.chmod(0o600 if name == "shadow" else 0o644)
-    for path, text in BOARD_FILES.items():
-        file = board / path.lstrip("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        file.chmod(0o755 if text.startswith("#!") else 0o644)
-    for path, target in BOARD_LINKS.items():
-        link = board / path.lstrip("/")
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(target)
-    for folder in board.glob("**/"):
-        folder.chmod(0o755)  # whatever the umask of the tests is
-
-
-def switch_on(
-    directory: Path, runtimes: Runtimes, home_size_mb: int | None
-) -> subprocess.Popen[str]:
-    """Make the board's namespaces and mounts; they exist as long as the returned process."""
-    layers = [directory / "board", *arm64_root.layers(runtimes)]
-    namespaces = ["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
-    home_size = "" if home_size_mb is None else f"{home_size_mb}m"
-    with (directory / "machine.log").open("w+") as log:
-        machine = subprocess.Popen(
-            [
-                *("unshare", *namespaces),
-                *("/bin/sh", str(MACHINE_SCRIPT)),
-                *(":".join(str(layer) for layer in layers), str(directory), home_size),
-                sys.executable,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for pytest, which then switches the board off
-        )
-        assert machine.stdout is not None
-        if machine.stdout.readline() != "ready\n":
-            switch_off(machine)
-            log.seek(0)
-            raise DeviceUnavailable(f"the arm64 board can't be set up: {log.read().strip()}")
-    return machine
-
-
-def switch_off(machine: subprocess.Popen[str]) -> None:
-    """End process 1, and with it everything on the board."""
-    try:
-        machine.communicate(timeout=STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        machine.kill()  # takes process 1 with it
-        machine.communicate()
-
-
-def process_one(machine: subprocess.Popen[str]) -> int:
-    """The board's process 1 by the id that it has outside."""
-    return descendants(machine.pid)[0]
-
-
-def root_of(machine: subprocess.Popen[str]) -> Path:
-    return Path(f"/proc/{process_one(machine)}/root") / ROOT.relative_to("/")
+def start_arm64(runtimes: Runtimes = "modern", home_size_mb: int | None = None) -> ChrootDevice:
+    """Start a board; see `chroot_board.start_board`. Raises DeviceUnavailable."""
+    return start_board(BOARD, runtimes, home_size_mb)

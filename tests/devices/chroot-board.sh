@@ -1,7 +1,7 @@
 #!/bin/sh
 # Process 1 of an emulated board, in mount, process, host name and IPC namespaces of its own.
 #
-#   arm64-machine.sh LAYERS FILES HOME_SIZE PYTHON
+#   chroot-board.sh LAYERS FILES HOME_SIZE PYTHON
 #
 # LAYERS     overlay layers of the board's root, the uppermost first, joined by ":"
 # FILES      the directory with the board's cpuinfo, user database and authorized_keys
