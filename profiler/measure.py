@@ -31,12 +31,11 @@ from ..errors import (
     UsageError,
 )
 from ..exporters.artifact import Array
-from . import validity
-from .correctness import check_answers
+from .collected import HINTS, Context, read_outputs
 from .deploy import Agent, Blob, Deployed, deploy, install_agent, remove
 from .job import MeasuredModel, MeasureSettings, OnProgress, Phase, ProgressEvent
-from .result import Conditions, DeviceFacts, FailedRun, Run, RuntimeFacts
-from .runners import Installed, Runner, choose_runner
+from .result import FailedRun, Run
+from .runners import Runner, choose_runner
 from .transports.base import Transport
 
 __all__ = ["FailedRun", "measure"]
@@ -45,19 +44,6 @@ T = TypeVar("T")
 
 #: How long past its own deadline a measurement may hang before it is ended from here.
 GRACE_S = 120.0
-_ERRORS = {
-    "crashed": "AgentFailed",
-    "out-of-memory": "DeviceOutOfMemory",
-    "timeout": "DeviceTimeout",
-    "no-space": "NoSpaceOnDevice",
-}
-_HINTS = {
-    "AgentFailed": "the model does not run in this runtime on this device: try another runtime, "
-    "its newest version, or another recipe",
-    "DeviceOutOfMemory": "use a smaller model, fewer threads, or end other programs on the device",
-    "DeviceTimeout": "raise the deadline, or use a faster model",
-    "NoSpaceOnDevice": "make room on the device's disk",
-}
 
 
 def measure(
@@ -162,9 +148,9 @@ class _Measurement:
         self.patiently(lambda: remove(self.transport, self.directory))
         if "error" in document:
             raise NoSpaceOnDevice(
-                f"{facts.address}: {document['error']['message']}", hint=_HINTS["NoSpaceOnDevice"]
+                f"{facts.address}: {document['error']['message']}", hint=HINTS["NoSpaceOnDevice"]
             )
-        context = _Context(
+        context = Context(
             measurement=f"{run_id[:16]}-{started_at}",
             started_at=started_at,
             settings=self.settings,
@@ -373,7 +359,7 @@ class _Measurement:
         remove(self.transport, self.directory)
         last = "; ".join(answer.get("stderr", [])[-3:])
         if "no-space" in last or "No space left" in last:
-            raise NoSpaceOnDevice(f"{address}: {last}", hint=_HINTS["NoSpaceOnDevice"])
+            raise NoSpaceOnDevice(f"{address}: {last}", hint=HINTS["NoSpaceOnDevice"])
         raise AgentFailed(
             f"{address}: the measurement ended without a result ({answer['state']})"
             + (f": {last}" if last else ""),
@@ -394,7 +380,7 @@ class _Measurement:
                 path = scratch / f"outputs-{index}.npz"
                 if model["has_outputs"]:
                     self.transport.pull(f"{self.directory}/outputs-{index}.npz", path)
-                    outputs.append(_read_outputs(path, self.models[index]))
+                    outputs.append(read_outputs(path, self.models[index]))
                 else:
                     outputs.append(None)
         except (ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -402,90 +388,3 @@ class _Measurement:
                 f"{self.transport.address}: {path.name} of the measurement is damaged: {error}"
             ) from error
         return document, outputs
-
-
-def _read_outputs(path: Path, model: MeasuredModel) -> list[list[Array]]:
-    with np.load(path, allow_pickle=False) as archive:
-        return [
-            [archive[f"o{s}_{o}"] for o in range(len(model.outputs))]
-            for s in range(len(model.inputs))
-        ]
-
-
-@dataclass(frozen=True)
-class _Context:
-    """What the results of one measurement share."""
-
-    measurement: str
-    started_at: str
-    settings: MeasureSettings
-    device: DeviceFacts
-    installed: Installed
-    notes: tuple[str, ...]
-
-    def result(
-        self,
-        model: MeasuredModel,
-        runner: Runner,
-        found: dict[str, Any],
-        outputs: list[list[Array]] | None,
-    ) -> Run | FailedRun:
-        if found["status"] != "finished":
-            return self.failed(model, runner, found["error"])
-        samples = tuple(ns / 1e6 for block in found["blocks_ns"] for ns in block)
-        rounds = tuple(map(len, found["blocks_ns"]))
-        conditions = tuple(Conditions(**moment) for moment in found["conditions"])
-        return Run(
-            measurement=self.measurement,
-            model_name=model.name,
-            model_sha256=model.sha256,
-            model_size_bytes=model.size_bytes,
-            mode=self.settings.mode,
-            device=self.device,
-            runtime=RuntimeFacts(
-                name=runner.name,
-                version=found["version"],
-                threads=self.settings.threads,
-                python=self.installed.python_version,
-                provider=found["provider"],
-            ),
-            started_at=self.started_at,
-            samples_ms=samples,
-            rounds=rounds,
-            warm_up_ms=tuple(ns / 1e6 for ns in found["warm_up_ns"]),
-            import_ms=found["import_ms"],
-            load_ms=found["load_ms"],
-            first_inference_ms=found["first_inference_ms"],
-            peak_rss_bytes=found["peak_rss_bytes"],
-            conditions=conditions,
-            correctness=check_answers(model, outputs),
-            validity=validity.judge(
-                samples,
-                self.settings.effective_sampling,
-                conditions,
-                rounds=len(rounds),
-                emulated=self.device.emulated,
-            ),
-            notes=self.notes + runner.notes(self.installed, model),
-            missing=found["missing"],
-        )
-
-    def failed(self, model: MeasuredModel, runner: Runner, error: dict[str, Any]) -> FailedRun:
-        kind = _ERRORS[error["kind"]]
-        stderr = tuple(error.get("stderr", ()))
-        version = self.installed.runtimes.get(runner.name, "")
-        told = "".join(f"\n    {line}" for line in stderr[-5:])
-        return FailedRun(
-            measurement=self.measurement,
-            model_name=model.name,
-            model_sha256=model.sha256,
-            mode=self.settings.mode,
-            device=self.device,
-            runtime=runner.name,
-            error=kind,  # type: ignore[arg-type]
-            message=f"{model.name} failed on {self.device.address} in {runner.name} {version} "
-            f"({error['phase']}): {error['message']}{told}",
-            hint=_HINTS[kind],
-            phase=error["phase"],
-            stderr=stderr,
-        )

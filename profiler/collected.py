@@ -1,0 +1,120 @@
+"""What a device brought back of a measurement, as runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..exporters.artifact import Array
+from . import validity
+from .correctness import check_answers
+from .job import MeasuredModel, MeasureSettings
+from .result import Conditions, DeviceFacts, FailedRun, Run, RuntimeFacts
+from .runners import Installed, Runner
+
+_ERRORS = {
+    "crashed": "AgentFailed",
+    "out-of-memory": "DeviceOutOfMemory",
+    "timeout": "DeviceTimeout",
+    "no-space": "NoSpaceOnDevice",
+}
+#: What to do about each error.
+HINTS = {
+    "AgentFailed": "the model does not run in this runtime on this device: try another runtime, "
+    "its newest version, or another recipe",
+    "DeviceOutOfMemory": "use a smaller model, fewer threads, or end other programs on the device",
+    "DeviceTimeout": "raise the deadline, or use a faster model",
+    "NoSpaceOnDevice": "make room on the device's disk",
+}
+
+
+def read_outputs(path: Path, model: MeasuredModel) -> list[list[Array]]:
+    """What a model answered to each reference input: `outputs-N.npz` of the measurement."""
+    with np.load(path, allow_pickle=False) as archive:
+        return [
+            [archive[f"o{s}_{o}"] for o in range(len(model.outputs))]
+            for s in range(len(model.inputs))
+        ]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the results of one measurement share."""
+
+    measurement: str
+    started_at: str
+    settings: MeasureSettings
+    device: DeviceFacts
+    installed: Installed
+    notes: tuple[str, ...]
+
+    def result(
+        self,
+        model: MeasuredModel,
+        runner: Runner,
+        found: dict[str, Any],
+        outputs: list[list[Array]] | None,
+    ) -> Run | FailedRun:
+        """One model's entry of result.json, with its outputs where there are any."""
+        if found["status"] != "finished":
+            return self.failed(model, runner, found["error"])
+        samples = tuple(ns / 1e6 for block in found["blocks_ns"] for ns in block)
+        rounds = tuple(map(len, found["blocks_ns"]))
+        conditions = tuple(Conditions(**moment) for moment in found["conditions"])
+        return Run(
+            measurement=self.measurement,
+            model_name=model.name,
+            model_sha256=model.sha256,
+            model_size_bytes=model.size_bytes,
+            mode=self.settings.mode,
+            device=self.device,
+            runtime=RuntimeFacts(
+                name=runner.name,
+                version=found["version"],
+                threads=self.settings.threads,
+                python=self.installed.python_version,
+                provider=found["provider"],
+            ),
+            started_at=self.started_at,
+            samples_ms=samples,
+            rounds=rounds,
+            warm_up_ms=tuple(ns / 1e6 for ns in found["warm_up_ns"]),
+            import_ms=found["import_ms"],
+            load_ms=found["load_ms"],
+            first_inference_ms=found["first_inference_ms"],
+            peak_rss_bytes=found["peak_rss_bytes"],
+            conditions=conditions,
+            correctness=check_answers(model, outputs),
+            validity=validity.judge(
+                samples,
+                self.settings.effective_sampling,
+                conditions,
+                rounds=len(rounds),
+                emulated=self.device.emulated,
+            ),
+            notes=self.notes + runner.notes(self.installed, model),
+            missing=found["missing"],
+        )
+
+    def failed(self, model: MeasuredModel, runner: Runner, error: dict[str, Any]) -> FailedRun:
+        kind = _ERRORS[error["kind"]]
+        stderr = tuple(error.get("stderr", ()))
+        version = self.installed.runtimes.get(runner.name, "")
+        told = "".join(f"\n    {line}" for line in stderr[-5:])
+        return FailedRun(
+            measurement=self.measurement,
+            model_name=model.name,
+            model_sha256=model.sha256,
+            mode=self.settings.mode,
+            device=self.device,
+            runtime=runner.name,
+            error=kind,  # type: ignore[arg-type]
+            message=f"{model.name} failed on {self.device.address} in {runner.name} {version} "
+            f"({error['phase']}): {error['message']}{told}",
+            hint=HINTS[kind],
+            phase=error["phase"],
+            stderr=stderr,
+        )
