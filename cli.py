@@ -257,7 +257,7 @@ def profile(
         write_json(output, run.to_json())
 
     def table() -> Any:
-        from .profiler.tables import run_table
+        from .profiler.tables_run import run_table
 
         return run_table(run)
 
@@ -300,7 +300,7 @@ def compare(
     verdict = judge_slowdown(first, second, comparison, max_slowdown)
 
     def table() -> Any:
-        from .profiler.tables import comparison_text
+        from .profiler.tables_run import comparison_text
 
         return comparison_text(first, second, comparison, verdict, gated=max_slowdown is not None)
 

@@ -12,7 +12,16 @@ from ..exporters.artifact import Array
 from . import validity
 from .correctness import check_answers
 from .job import MeasuredModel, MeasureSettings
-from .result import Conditions, DeviceFacts, FailedRun, Run, RuntimeFacts
+from .result import (
+    ColdStart,
+    Conditions,
+    DeviceFacts,
+    Energy,
+    FailedRun,
+    Run,
+    RuntimeFacts,
+    WarmUp,
+)
 from .runners import Installed, Runner
 
 _ERRORS = {
@@ -63,13 +72,14 @@ class Context:
             return self.failed(model, runner, found["error"])
         samples = tuple(ns / 1e6 for block in found["blocks_ns"] for ns in block)
         rounds = tuple(map(len, found["blocks_ns"]))
-        conditions = tuple(Conditions(**moment) for moment in found["conditions"])
+        conditions = tuple(Conditions.model_validate(moment) for moment in found["conditions"])
         return Run(
             measurement=self.measurement,
             model_name=model.name,
             model_sha256=model.sha256,
             model_size_bytes=model.size_bytes,
-            mode=self.settings.mode,
+            mode=self.settings.run_mode,
+            batch=model.batch,
             device=self.device,
             runtime=RuntimeFacts(
                 name=runner.name,
@@ -77,15 +87,16 @@ class Context:
                 threads=self.settings.threads,
                 python=self.installed.python_version,
                 provider=found["provider"],
+                cpus=found["cpus"],
             ),
             started_at=self.started_at,
             samples_ms=samples,
             rounds=rounds,
             warm_up_ms=tuple(ns / 1e6 for ns in found["warm_up_ns"]),
-            import_ms=found["import_ms"],
-            load_ms=found["load_ms"],
-            first_inference_ms=found["first_inference_ms"],
+            warm_up=WarmUp.model_validate(found["warm_up"]),
+            cold_starts=tuple(_cold_start(start) for start in found["cold_starts"]),
             peak_rss_bytes=found["peak_rss_bytes"],
+            energy=_energy(found),
             conditions=conditions,
             correctness=check_answers(model, outputs),
             validity=validity.judge(
@@ -94,6 +105,10 @@ class Context:
                 conditions,
                 rounds=len(rounds),
                 emulated=self.device.emulated,
+                threads=self.settings.threads,
+                cores=self.device.cores,
+                cpus=found["cpus"],
+                sustained=self.settings.run_mode == "sustained",
             ),
             notes=self.notes + runner.notes(self.installed, model),
             missing=found["missing"],
@@ -108,7 +123,7 @@ class Context:
             measurement=self.measurement,
             model_name=model.name,
             model_sha256=model.sha256,
-            mode=self.settings.mode,
+            mode=self.settings.run_mode,
             device=self.device,
             runtime=runner.name,
             error=kind,  # type: ignore[arg-type]
@@ -118,3 +133,13 @@ class Context:
             phase=error["phase"],
             stderr=stderr,
         )
+
+
+def _cold_start(found: dict[str, Any]) -> ColdStart:
+    return ColdStart.model_validate({name: found[name] for name in ColdStart.model_fields})
+
+
+def _energy(found: dict[str, Any]) -> Energy | None:
+    if "energy" not in found:
+        return None
+    return Energy.model_validate({**found["energy"], "method": found["power_method"]})

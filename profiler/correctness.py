@@ -25,6 +25,9 @@ import numpy.typing as npt
 from ..exporters.artifact import Array
 from .job import MeasuredModel
 from .result import Correctness, OutputCheck
+from .top1 import Top1, compare_top1
+
+Reference = Literal["self", "float"]
 
 MAX_ERROR = {"float32": 1e-3, "float16": 2e-2}
 SAME_DB = 30.0
@@ -115,13 +118,16 @@ def check_answers(
         allowance = (
             None if at_host is None or of_float is None else difference(at_host, of_float).sqnr_db
         )
-        if to_self is not None:
-            checks.append(_check(port.name, "self", to_self))
-        if to_float is not None:
-            checks.append(_check(port.name, "float", to_float))
+        compared: tuple[tuple[Reference, Difference | None, list[Array] | None], ...] = (
+            ("self", to_self, pieces[1]),
+            ("float", to_float, pieces[2]),
+        )
+        for against, found, piece in compared:
+            if found is not None and piece is not None and pieces[0] is not None:
+                checks.append(_check(port.name, against, found, compare_top1(pieces[0], piece)))
         if index in broken:
-            against: Literal["self", "float"] = "float" if to_self is None else "self"
-            verdicts.append(_Verdict(False, against, _broken(port.name)))
+            reference: Reference = "float" if to_self is None else "self"
+            verdicts.append(_Verdict(False, reference, _broken(port.name)))
         else:
             verdicts.append(_judge(port.name, model.precision, to_self, to_float, allowance))
     failed = [verdict for verdict in verdicts if not verdict.passed]
@@ -138,7 +144,7 @@ def check_answers(
 @dataclass(frozen=True)
 class _Verdict:
     passed: bool
-    against: Literal["self", "float"]
+    against: Reference
     reason: str
 
 
@@ -149,7 +155,7 @@ def _judge(
     to_float: Difference | None,
     host_to_float_db: float | None,
 ) -> _Verdict:
-    references: tuple[tuple[Literal["self", "float"], Difference | None], ...] = (
+    references: tuple[tuple[Reference, Difference | None], ...] = (
         ("self", to_self),
         ("float", to_float),
     )
@@ -227,7 +233,7 @@ def _joined(piece: list[Array] | None) -> npt.NDArray[np.float64] | None:
     return np.concatenate([array.astype(np.float64).ravel() for array in piece])
 
 
-def _check(name: str, against: Literal["self", "float"], found: Difference) -> OutputCheck:
+def _check(name: str, against: Reference, found: Difference, top1: Top1 | None) -> OutputCheck:
     finite = found.sqnr_db is not None and np.isfinite(found.sqnr_db)
     return OutputCheck(
         output=name,
@@ -235,4 +241,6 @@ def _check(name: str, against: Literal["self", "float"], found: Difference) -> O
         max_abs_error=found.max_abs_error,
         sqnr_db=found.sqnr_db if finite else None,
         cosine=found.cosine,
+        top1_agreement=top1.agreement if top1 else None,
+        top1_differences=top1.differences if top1 else (),
     )

@@ -96,6 +96,7 @@ class Agent:
         Raises:
             DeviceError: the device said no, in the class that fits; or the way to it failed.
             IntegrityError: a pushed file is not what was sent.
+            UsageError: it has not the cores that were named.
         """
         done = self.transport.run([*self.python, self.path, *arguments], timeout_s=timeout_s)
         try:
@@ -343,13 +344,15 @@ def _unanswered(address: str, command: str, done: Completed) -> DeviceError:
     return AgentFailed(f"{words} and no answer: {_last(done.stderr) or 'it said nothing'}")
 
 
-def _refused(address: str, error: dict[str, str]) -> DeviceError | IntegrityError:
+def _refused(address: str, error: dict[str, str]) -> DeviceError | IntegrityError | UsageError:
     kind, message = error["kind"], error["message"]
     if kind == "busy":
         return DeviceBusy(
             f"{address} is busy with another measurement (run {message[:16] or 'unknown'})",
             hint="wait until it has ended: two at once would disturb each other",
         )
+    if kind == "cpus":
+        return UsageError(f"{address}: {message}", hint="name other cores, or leave them out")
     if kind == "integrity":
         return IntegrityError(
             f"{address}: {message}", hint="send it again; if it stays, check the disk"

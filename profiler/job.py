@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from ..exporters.artifact import Array, Artifact
 from ..targets.profile import Format, RuntimeName
-from .result import Mode
+from .result import Mode, RunMode
 
 Precision = Literal["float32", "float16", "quantized"]
 
@@ -41,6 +41,7 @@ class MeasuredModel:
             empty where unknown.
         float_outputs: what the float model gives for the same inputs, comparable (as
             `to_comparable` returns them), in the same order of outputs; empty where unknown.
+        batch: how many samples one of the inputs holds.
     """
 
     name: str
@@ -53,6 +54,7 @@ class MeasuredModel:
     outputs: Sequence[OutputPort]
     host_outputs: Sequence[Sequence[Array]] = ()
     float_outputs: Sequence[Sequence[Array]] = ()
+    batch: int = 1
 
     @classmethod
     def of(
@@ -93,7 +95,10 @@ class Sampling:
         max_queries: where to stop in any case (a very fast model).
         warm_up_queries: inferences of the warm-up, at least.
         warm_up_s: time of the warm-up, at least.
-        warm_up_max_s: where the warm-up of a slow model stops, whatever is missing.
+        warm_up_max_s: where the warm-up stops that does not get steady (`agent/steady.py`).
+        cold_starts: how often a model is started in a process of its own; the last one goes on.
+        power_s: how long the power is watched, where the device can tell what it draws.
+        conditions_every_s: how often the conditions are looked at while measuring.
     """
 
     queries: int
@@ -105,7 +110,10 @@ class Sampling:
     max_queries: int = 100_000
     warm_up_queries: int = 5
     warm_up_s: float = 0.5
-    warm_up_max_s: float = 3.0
+    warm_up_max_s: float = 5.0
+    cold_starts: int = 1
+    power_s: float = 3.0
+    conditions_every_s: float = 1.0
 
 
 #: Quick: 128 queries or 10 s, whichever is first, but a second at least: 128 queries of a small
@@ -116,8 +124,29 @@ SAMPLING: dict[Mode, Sampling] = {
     "quick": Sampling(
         queries=128, seconds=10, both=False, min_rounds=10, min_queries=20, min_seconds=1
     ),
-    "release": Sampling(queries=1024, seconds=60, both=True, min_rounds=20, min_queries=1024),
+    "release": Sampling(
+        queries=1024,
+        seconds=60,
+        both=True,
+        min_rounds=20,
+        min_queries=1024,
+        warm_up_max_s=30,
+        cold_starts=5,
+        power_s=10,
+    ),
 }
+
+
+def sustained(minutes: float) -> Sampling:
+    """Goes on for minutes, to show what heat does: the time of the inferences of each model."""
+    return replace(
+        SAMPLING["release"],
+        queries=1,
+        seconds=60 * minutes,
+        min_queries=20,
+        max_queries=5_000_000,
+        conditions_every_s=max(1.0, minutes / 6),
+    )
 
 
 @dataclass(frozen=True)
@@ -126,6 +155,11 @@ class MeasureSettings:
 
     Attributes:
         threads: of the runtime, within one operator.
+        cpus: the cores to run on: "big" or "little" (the fastest or slowest kind), or their
+            numbers; None: wherever the system likes.
+        cluster_counts: cores of each kind, fastest first, as the device's profile has them: where
+            the device itself does not tell its kinds apart.
+        sustained_minutes: goes on for so long instead, to show what heat does.
         runtime: the runtime to use on the device; the first it has for the format by default.
         deadline_s: after which the device gives up; None: from the mode and the number of models.
         reconnect_s: how long a lost connection is tried again.
@@ -140,6 +174,9 @@ class MeasureSettings:
 
     mode: Mode = "quick"
     threads: int = 1
+    cpus: Literal["big", "little"] | tuple[int, ...] | None = None
+    cluster_counts: tuple[int, ...] | None = None
+    sustained_minutes: float | None = None
     runtime: RuntimeName | None = None
     deadline_s: float | None = None
     reconnect_s: float = 60.0
@@ -153,17 +190,27 @@ class MeasureSettings:
 
     @property
     def effective_sampling(self) -> Sampling:
-        return self.sampling or SAMPLING[self.mode]
+        minutes = self.sustained_minutes
+        if self.sampling is not None:
+            return self.sampling
+        return SAMPLING[self.mode] if minutes is None else sustained(minutes)
+
+    @property
+    def run_mode(self) -> RunMode:
+        return self.mode if self.sustained_minutes is None else "sustained"
 
     def effective_deadline_s(self, models: int) -> float:
         if self.deadline_s is not None:
             return self.deadline_s
-        return (300.0 if self.mode == "quick" else 900.0) * models
+        patience_s = 300.0 if self.mode == "quick" else 900.0
+        # Blocks take turns, and between them the conditions are looked at.
+        sampling_s = 1.5 * 60 * (self.sustained_minutes or 0)
+        return (patience_s + sampling_s) * models
 
 
 Phase = Literal[
     "connect", "push", "load", "first inference", "reference inputs", "warm-up", "measure",
-    "collect", "lost",
+    "energy", "collect", "lost",
 ]  # fmt: skip
 
 

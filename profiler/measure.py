@@ -259,6 +259,8 @@ class _Measurement:
     def job(self, deployed: Deployed, runners: Sequence[Runner]) -> dict[str, Any]:
         return {
             "threads": self.settings.threads,
+            "cpus": self.settings.cpus,
+            "cluster_counts": self.settings.cluster_counts,
             "deadline_s": self.settings.effective_deadline_s(len(self.models)),
             "sampling": asdict(self.settings.effective_sampling),
             "models": [

@@ -218,8 +218,7 @@ def _judged(item: Judged, run_files: dict[int, Path]) -> dict[str, Any]:
             entry |= {
                 "file": str(run_files[id(run)]),
                 "latency_ms": run.latency_ms.model_dump(mode="json"),
-                "load_ms": run.load_ms,
-                "first_inference_ms": run.first_inference_ms,
+                "cold_start": run.cold_start.model_dump(mode="json"),
                 "peak_rss_bytes": run.peak_rss_bytes,
                 "runtime": run.runtime.model_dump(mode="json"),
                 "validity": run.validity.model_dump(mode="json"),

@@ -15,7 +15,6 @@ from ..targets.finding import CheckResult
 from ..targets.profile import TargetProfile
 from .gate import Judged, Verdict
 from .result import Run
-from .stats import Comparison
 
 _SEVERITY_STYLE = {"error": "red", "warning": "yellow", "info": "cyan"}
 
@@ -46,7 +45,9 @@ def ship_table(
         cells.append(_verdict_text(item, verdict))
         table.add_row(*cells)
     lines = [
-        Text.assemble(_mark(verdict), "  ", verdict.chosen or "nothing to release", style="bold")
+        Text.assemble(
+            verdict_mark(verdict), "  ", verdict.chosen or "nothing to release", style="bold"
+        )
     ]
     lines += [Text(f"  {reason}") for reason in verdict.reasons]
     return Group(table, *skipped_lines(skipped), *note_lines(notes), *lines)
@@ -142,77 +143,8 @@ def check_table(result: CheckResult, target: str) -> RenderableType:
     return Group(table, verdict)
 
 
-def run_table(run: Run) -> RenderableType:
-    """One measurement, for `profile`."""
-    latency = run.latency_ms
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    device = " ".join(part for part in (run.device.model, run.device.cpu) if part)
-    emulated = " (emulated)" if run.device.emulated else ""
-    provider = f" ({run.runtime.provider})" if run.runtime.provider else ""
-    rows = [
-        ("device", f"{run.device.address}: {device or 'unnamed'}"),
-        (
-            "runtime",
-            f"{run.runtime.name} {run.runtime.version}{provider}, {run.runtime.threads} thread(s)",
-        ),
-        (f"p50{emulated}", f"{latency.p50:.3f} ms{_interval_text(latency.p50_interval)}"),
-        (f"p90{emulated}", f"{latency.p90:.3f} ms{_interval_text(latency.p90_interval)}"),
-        (f"p99{emulated}", f"{latency.p99:.3f} ms"),
-        ("samples", f"{len(run.samples_ms)} in {len(run.rounds)} rounds ({run.mode} mode)"),
-        ("load", f"{run.load_ms:.1f} ms, first inference {run.first_inference_ms:.1f} ms"),
-        (
-            "peak memory",
-            "unknown" if run.peak_rss_bytes is None else size_text(run.peak_rss_bytes),
-        ),
-        ("conditions", _conditions_text(run)),
-        ("correctness", _correctness_text(run)),
-    ]
-    for name, text in rows:
-        table.add_row(name, text)
-    if run.validity.valid:
-        table.add_row("validity", Text("valid", style="green"))
-    else:
-        table.add_row("validity", Text("INVALID: " + "; ".join(run.validity.reasons), style="red"))
-    for note in run.notes:
-        table.add_row("note", note)
-    return table
-
-
-def comparison_text(
-    reference: Run, run: Run, comparison: Comparison, verdict: Verdict, *, gated: bool
-) -> RenderableType:
-    """The answer of `compare`; `gated` where a limit was stated."""
-    table = Table(header_style="bold")
-    table.add_column("run")
-    table.add_column("runtime, threads")
-    for title in ("p50 ms", "p90 ms", "p99 ms", "peak memory", "valid"):
-        table.add_column(title, justify="right")
-    for each in (reference, run):
-        latency = each.latency_ms
-        table.add_row(
-            each.model_name,
-            f"{each.runtime.name} {each.runtime.version}, {each.runtime.threads}",
-            f"{latency.p50:.3f}",
-            f"{latency.p90:.3f}",
-            f"{latency.p99:.3f}",
-            "?" if each.peak_rss_bytes is None else size_text(each.peak_rss_bytes),
-            "yes" if each.validity.valid else "no",
-        )
-    answer = (
-        "faster" if comparison.is_faster
-        else "slower" if comparison.is_slower
-        else "not proven to be faster or slower"
-    )  # fmt: skip
-    lines = [Text(f"the second is {answer}: {_ratio_text(comparison)} ({comparison.method})")]
-    if gated:
-        lines.append(_mark(verdict))
-    lines += [Text(f"  {'' if gated else 'but '}{reason}") for reason in verdict.reasons]
-    return Group(table, *lines)
-
-
-def _mark(verdict: Verdict) -> Text:
+def verdict_mark(verdict: Verdict) -> Text:
+    """Yes or no, in the colour of it."""
     return Text("PASSED", "bold green") if verdict.passed else Text("FAILED", "bold red")
 
 
@@ -281,6 +213,8 @@ def _latency_text(item: Judged, device: str) -> str:
     told = f"{latency.p50:.3g} / {latency.p90:.3g}"
     if run.device.emulated:
         told += "\n(emulated)"
+    elif not run.validity.valid:
+        told += "\n(INVALID)"
     ratio = item.ratios.get(device)
     return told if ratio is None else f"{told}\n{ratio.speedup:.2f}x"
 
@@ -307,47 +241,6 @@ def status_text(candidate: Candidate, chosen: bool) -> Text:
 def _sqnr(candidate: Candidate) -> str:
     values = [d.sqnr_db for d in candidate.artifact.differences if d.sqnr_db is not None]
     return f"{min(values):.1f}" if values else "-"
-
-
-def _interval_text(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-
-
-def _ratio_text(comparison: Comparison) -> str:
-    text = f"{comparison.speedup:.2f}x the speed"
-    if comparison.interval is not None:
-        low, high = comparison.interval
-        text += f" [{1 / high:.2f}, {1 / low:.2f}]"
-    return text
-
-
-def _conditions_text(run: Run) -> str:
-    last = run.conditions[-1] if run.conditions else None
-    if last is None:
-        return "not read"
-    parts = []
-    if last.temperature_c is not None:
-        parts.append(f"{last.temperature_c:.0f} °C")
-    if last.frequency_hz is not None:
-        parts.append(f"{last.frequency_hz / 1e6:.0f} MHz")
-    if last.governor is not None:
-        parts.append(f"governor {last.governor}")
-    if last.throttled is not None:
-        parts.append("throttled" if last.throttled else "not throttled")
-    if last.load_1min is not None:
-        parts.append(f"load {last.load_1min:.2f}")
-    if last.missing:
-        parts.append("unread: " + ", ".join(sorted(last.missing)))
-    return ", ".join(parts)
-
-
-def _correctness_text(run: Run) -> str:
-    correctness = run.correctness
-    text: str = correctness.status
-    if correctness.against:
-        whose = {"float": "the float model's answers", "self": "this model's answers on the host"}
-        text += f" against {whose[correctness.against]}, {correctness.inputs} input(s)"
-    return f"{text}: {correctness.reason}" if correctness.reason else text
 
 
 def note_lines(notes: Iterable[str]) -> list[Text]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .job import Sampling
-from .result import Conditions, Validity
+from .result import ClusterState, Conditions, Validity
 
 #: Median of the last third against that of the first. Boards that throttle lose a fifth of their
 #: clock or more at once (Raspberry Pi 4: 1800 to 1400 MHz); less is what sharing a machine does.
@@ -15,6 +15,15 @@ MAX_DRIFT = 0.20
 #: A drift has to be beyond chance, too (two-sided Mann-Whitney U).
 DRIFT_P_VALUE = 0.01
 MAX_FREQUENCY_CHANGE = 0.05
+#: Governors that hold the CPU back on purpose.
+SLOW_GOVERNORS = frozenset({"powersave", "conservative"})
+#: Drivers of x86 processors call the usual one "powersave", too, and don't hold back: there the
+#: frequency tells.
+HELD_BACK = 0.8
+#: From the first look while measuring to the last: still far from the temperature it will have.
+MAX_HEATING_C = 15.0
+#: Cores' worth of work of others beyond what this measurement leaves free.
+OTHER_CPU_FLOOR = 0.25
 #: p90 / p50. A board that does nothing else stays below 1.1, a desktop with a browser open around
 #: 1.2 to 1.4; beyond 2 every tenth inference waits as long for somebody else as it works, and p90,
 #: which releases are judged by, would describe that somebody.
@@ -30,22 +39,84 @@ def judge(
     *,
     rounds: int,
     emulated: bool,
+    threads: int = 1,
+    cores: int | None = None,
+    cpus: Sequence[int] | None = None,
+    sustained: bool = False,
 ) -> Validity:
     """The verdict on one run; every reason comes with what to do about it.
 
     Args:
         samples_ms: in the order they were taken.
         rounds: how many blocks they came in.
+        threads: that the runtime was given.
+        cores: of the device; None where unknown.
+        cpus: the cores that it was kept on; None where it was free to choose.
+        sustained: heat is what is measured: its effects are no reason against the run.
     """
     reasons = [
         *_emulated(emulated),
         *_too_few(samples_ms, sampling, rounds),
-        *_throttled(conditions),
-        *_frequency(conditions),
-        *_drift(samples_ms),
-        *_spread(samples_ms),
+        *_governor(conditions, cpus),
+        *_other_load(conditions, threads, cores),
     ]
+    if not sustained:
+        reasons += [
+            *_throttled(conditions),
+            *_heating(conditions),
+            *_frequency(conditions, cpus),
+            *_drift(samples_ms),
+            *_spread(samples_ms),
+        ]
     return Validity(valid=not reasons, reasons=tuple(reasons))
+
+
+def _own_clusters(moment: Conditions, cpus: Sequence[int] | None) -> list[ClusterState]:
+    """The clusters that the measurement may have run on."""
+    return [c for c in moment.clusters if cpus is None or set(c.cpus) & set(cpus)]
+
+
+def _governor(conditions: Sequence[Conditions], cpus: Sequence[int] | None) -> list[str]:
+    for moment in conditions:
+        for cluster in _own_clusters(moment, cpus) if moment.taken == "during" else ():
+            now, most = cluster.frequency_hz, cluster.max_frequency_hz
+            if cluster.governor not in SLOW_GOVERNORS or now is None or most is None:
+                continue
+            if now < HELD_BACK * most:
+                return [
+                    f"the governor '{cluster.governor}' held the CPU at {now / 1e6:.0f} of "
+                    f"{most / 1e6:.0f} MHz: choose another with `sudo cpupower frequency-set -g "
+                    "performance` on the device (or end its power saving mode) and measure again"
+                ]
+    return []
+
+
+def _other_load(conditions: Sequence[Conditions], threads: int, cores: int | None) -> list[str]:
+    seen = [m.other_cpu for m in conditions if m.taken == "during" and m.other_cpu is not None]
+    if not seen or cores is None:
+        return []
+    other = float(np.median(seen))
+    free = max(0, cores - threads)
+    if other <= free + OTHER_CPU_FLOOR:
+        return []
+    return [
+        f"other programs kept {other:.1f} of the {cores} cores busy, so that {threads} "
+        f"thread{'s' if threads > 1 else ''} of ours had to share: end them (or use fewer threads) "
+        "and measure again"
+    ]
+
+
+def _heating(conditions: Sequence[Conditions]) -> list[str]:
+    seen = [m for m in conditions if m.taken == "during" and m.temperature_c is not None]
+    if len(seen) < 2:
+        return []
+    first, last = seen[0].temperature_c, seen[-1].temperature_c
+    if first is None or last is None or last - first <= MAX_HEATING_C:
+        return []
+    return [
+        f"the device was still heating up, from {first:.0f} to {last:.0f} °C: its speed may change "
+        "when it is warm; measure again now that it is, or see with --sustained what heat does"
+    ]
 
 
 def _emulated(emulated: bool) -> list[str]:
@@ -92,9 +163,13 @@ def _throttled(conditions: Sequence[Conditions]) -> list[str]:
     ]
 
 
-def _frequency(conditions: Sequence[Conditions]) -> list[str]:
+def _frequency(conditions: Sequence[Conditions], cpus: Sequence[int] | None) -> list[str]:
     # A governor lets an idle CPU sleep: what it does before and after says nothing of the samples.
-    seen = [m.frequency_hz for m in conditions if m.taken == "during" and m.frequency_hz]
+    seen = [
+        hertz
+        for m in conditions
+        if m.taken == "during" and (hertz := _highest(m, cpus)) is not None
+    ]
     if len(seen) < 2 or (max(seen) - min(seen)) <= MAX_FREQUENCY_CHANGE * max(seen):
         return []
     governors = {moment.governor for moment in conditions if moment.governor}
@@ -104,6 +179,12 @@ def _frequency(conditions: Sequence[Conditions]) -> list[str]:
         f"{max(seen) / 1e6:.0f} MHz{governor}: fix it with "
         "`sudo cpupower frequency-set -g performance` on the device and measure again"
     ]
+
+
+def _highest(moment: Conditions, cpus: Sequence[int] | None) -> int | None:
+    """The highest frequency of the clusters that may have been used."""
+    seen = [c.frequency_hz for c in _own_clusters(moment, cpus) if c.frequency_hz is not None]
+    return max(seen, default=moment.frequency_hz)
 
 
 def _drift(samples_ms: Sequence[float]) -> list[str]:

@@ -12,7 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.exporters.runtime import load_model
 from edgewright.profiler.job import MeasuredModel, OutputPort, Sampling
-from edgewright.profiler.result import Correctness, DeviceFacts, Run, RuntimeFacts, Validity
+from edgewright.profiler.result import (
+    ColdStart,
+    Correctness,
+    DeviceFacts,
+    Run,
+    RuntimeFacts,
+    Validity,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 #: Enough to see that it works.
@@ -101,6 +108,9 @@ def measured(
     )
 
 
+COLD_START = ColdStart(process_ms=1, import_ms=1, load_ms=1, first_inference_ms=1)
+
+
 def fake_run(blocks: Sequence[Sequence[float]], measurement: str = "one", **changes: object) -> Run:
     """A run with given samples, for what is derived from them."""
     values: dict[str, object] = {
@@ -115,9 +125,7 @@ def fake_run(blocks: Sequence[Sequence[float]], measurement: str = "one", **chan
         "samples_ms": [sample for block in blocks for sample in block],
         "rounds": [len(block) for block in blocks],
         "warm_up_ms": [],
-        "import_ms": 1,
-        "load_ms": 1,
-        "first_inference_ms": 1,
+        "cold_starts": [COLD_START],
         "peak_rss_bytes": 1,
         "conditions": [],
         "correctness": Correctness(status="not-checked"),

@@ -115,7 +115,8 @@ def test_profile_and_compare(cli: Cli, tmp_path: Path) -> None:
     assert len(document["samples_ms"]) >= 20
     assert document["latency_ms"]["p50"] <= document["latency_ms"]["p90"]
     assert document["latency_ms"]["p90"] <= document["latency_ms"]["p99"]
-    assert document["load_ms"] > 0 and document["first_inference_ms"] > 0
+    assert document["cold_start"]["load_ms"] > 0
+    assert document["cold_start"]["first_inference_ms"] > 0
     assert document["peak_rss_bytes"] > 10_000_000
     assert isinstance(document["validity"]["valid"], bool)
     assert document["validity"]["valid"] or document["validity"]["reasons"]

@@ -5,6 +5,7 @@ Every command prints one JSON document; one that fails on purpose prints {"error
 and exits with 3.
 
     facts                   what the device is, and which runtimes it has
+    conditions              temperatures, frequencies, battery, load: its state now
     hash PATH...            SHA-256 of files; null where there is none
     adopt [SHA PART FINAL]  renames PART to FINAL if its SHA-256 is right, else deletes it
     start DIR               starts the measurement described by DIR/job.json, detached

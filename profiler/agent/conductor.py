@@ -8,22 +8,23 @@ import json
 import os
 import signal
 import time
-from typing import Iterator, List, NoReturn, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, NoReturn, Optional, Sequence
 
 from .common import Json, Refusal, why
-from .conditions import conditions
+from .conditions import Observer
 from .device import memory_bytes
 from .files import write_whole
 from .jobs import take_lock
 from .measured import DeadlinePassed, Measured, ModelFailed
+from .power import power_w
 from .processes import write_pid
 
 #: Kept free for saying that the disk is full.
 RESERVE_BYTES = 65536
 #: A model in memory is taken to need this many times its file: weights, a packed copy, the rest.
 RESIDENT_FACTOR = 3
-#: Conditions during the measurement are read at block boundaries, this far apart.
-CONDITIONS_EVERY_S = 1.0
+#: What the device draws at rest is looked at so often, this far apart.
+IDLE_LOOKS, IDLE_EVERY_S = 5, 0.2
 
 
 class Conductor:
@@ -33,7 +34,8 @@ class Conductor:
         with open(directory + "/job.json", encoding="utf-8") as handle:
             self.job: Json = json.load(handle)
         self.directory = directory
-        self.began = time.monotonic()
+        self.observer = Observer()
+        self.began = self.observer.began
         deadline = self.began + self.job["deadline_s"]
         self.models = [
             Measured(index, model, self.job, directory, deadline)
@@ -43,6 +45,7 @@ class Conductor:
         self.notes: List[str] = []
         self.conditions: List[Json] = []
         self.last_told = 0.0
+        self.idle_w: List[float] = []
 
     def run(self) -> Json:
         groups = [self.models]
@@ -83,6 +86,7 @@ class Conductor:
         for model in group:
             model.result["conditions"] = self.conditions
         self.look("before")
+        idle_w = self.idle_power(group)
         for model in group:
             self.take(model, ("load", "first inference", "reference inputs"))
         for model in group:
@@ -98,20 +102,41 @@ class Conductor:
                 model.phase = "measure"
                 with self.surviving(model):
                     model.measure_block(settling)
-                self.look("during")
+                self.look("during", model)
                 self.tell(model, always=model.done)
             forwards = not forwards
         self.look("after")
+        if idle_w:
+            for model in group:
+                self.take(model, ("energy",))
         for model in group:
             model.end()
 
+    def idle_power(self, group: List[Measured]) -> List[float]:
+        """What the device draws before anything is started, in watts; empty where it can't tell."""
+        try:
+            watts, method = power_w()
+            rest = []
+            for _ in range(IDLE_LOOKS - 1):
+                time.sleep(IDLE_EVERY_S)
+                rest.append(power_w()[0])
+        except (OSError, ValueError, LookupError) as error:
+            for model in group:
+                model.result["missing"]["energy"] = why(error)
+            return []
+        for model in group:
+            model.result["power_method"] = method
+        self.idle_w = [watts, *rest]
+        return self.idle_w
+
     def take(self, model: Measured, phases: Sequence[str]) -> None:
         """Takes a model through phases of its preparation, until one fails."""
-        steps = {
+        steps: Dict[str, Callable[[], None]] = {
             "load": model.load,
             "first inference": model.first,
             "reference inputs": model.reference,
             "warm-up": model.warm_up,
+            "energy": lambda: model.energy(self.idle_w, self.job["sampling"]["power_s"]),
         }
         for phase in phases:
             if model.result["status"] == "finished":
@@ -128,12 +153,13 @@ class Conductor:
             model.fail(failure.error)
             self.tell(model, always=True)
 
-    def look(self, taken: str) -> None:
+    def look(self, taken: str, model: Optional[Measured] = None) -> None:
         if taken == "during" and self.conditions[-1]["taken"] == "during":
-            due = self.conditions[-1]["at_s"] + CONDITIONS_EVERY_S
+            due = self.conditions[-1]["at_s"] + self.job["sampling"]["conditions_every_s"]
             if time.monotonic() - self.began < due:
                 return
-        self.conditions.append(conditions(taken, self.began))
+        name = model.result["name"] if model else None
+        self.conditions.append(self.observer.look(taken, name))
 
     def tell(self, model: Measured, always: bool = False) -> None:
         """Appends one line of progress; measuring goes on where that fails."""

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 from .common import Json, Refusal, self_command
+from .cpus import choose_cpus
 from .files import last_lines
 from .processes import group_members, process_stat, read_pid
 
@@ -69,6 +70,9 @@ def start(directory: str) -> Json:
     state = state_of(directory)
     if state in ("running", "finished"):
         return {"state": state, "started": False}
+    with open(directory + "/job.json", encoding="utf-8") as handle:
+        job: Json = json.load(handle)
+    choose_cpus(job["cpus"], job["cluster_counts"])
     try:
         lock = take_lock(directory)
     except Refusal as refusal:

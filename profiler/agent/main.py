@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.required = True
     commands.add_parser("facts")
+    commands.add_parser("conditions")
     commands.add_parser("worker")
     commands.add_parser("hash").add_argument("paths", nargs="+")
     commands.add_parser("adopt").add_argument("words", nargs="+")
@@ -53,6 +54,12 @@ def _facts(given: argparse.Namespace) -> Json:
     from .device import facts
 
     return facts()
+
+
+def _conditions(given: argparse.Namespace) -> Json:
+    from .conditions import Observer
+
+    return Observer().look("before")
 
 
 def _hash(given: argparse.Namespace) -> Json:
@@ -93,6 +100,7 @@ def _run(given: argparse.Namespace) -> Json:
 
 _ANSWERS: Dict[str, Callable[[argparse.Namespace], Json]] = {
     "facts": _facts,
+    "conditions": _conditions,
     "hash": _hash,
     "adopt": _adopt,
     "start": _start,

@@ -11,13 +11,17 @@ import signal
 import statistics
 import subprocess
 import time
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional, Sequence
 
-from .common import Json, is_out_of_memory, self_command
+from .common import Json, is_out_of_memory, self_command, why
 from .conditions import oom_kills
 from .files import last_lines
+from .power import power_w
 
 BLOCK_S = 1.0
+#: A model that takes longer from process to first answer is not started cold again.
+COLD_START_PATIENCE_S = 5.0
+POWER_EVERY_S = 0.2
 
 
 class ModelFailed(Exception):
@@ -53,6 +57,7 @@ class Measured:
             "status": "finished",
             "missing": {},
             "conditions": [],
+            "cold_starts": [],
         }
 
     @property
@@ -91,8 +96,17 @@ class Measured:
                 stderr=stderr,
             )
 
-    def ask(self, command: str, **task: Any) -> Json:
+    def ask(
+        self,
+        command: str,
+        meanwhile: Callable[[], None] = lambda: None,
+        every_s: float = 60.0,
+        **task: Any,
+    ) -> Json:
         """Sends one command and waits for its answer.
+
+        Args:
+            meanwhile: called every so many seconds while there is no answer yet.
 
         Raises:
             ModelFailed: the worker failed or died.
@@ -105,8 +119,11 @@ class Measured:
         pipe = self.process.stdout.fileno()
         while b"\n" not in self.buffer:
             left = self.deadline - time.monotonic()
-            if left <= 0 or not select.select([pipe], [], [], left)[0]:
+            if left <= 0:
                 raise DeadlinePassed
+            if not select.select([pipe], [], [], min(left, every_s))[0]:
+                meanwhile()
+                continue
             chunk = os.read(pipe, 1 << 16)
             if not chunk:
                 raise ModelFailed(self.obituary())
@@ -162,12 +179,32 @@ class Measured:
             self.process = None
 
     def load(self) -> None:
+        """Loads the model, before that a few times in processes that end again."""
+        for _ in range(self.job["sampling"]["cold_starts"] - 1):
+            began = time.monotonic()
+            self.result["cold_starts"].append(dict(self.load_once(), **self.ask("first")))
+            self.end()
+            if time.monotonic() - began > COLD_START_PATIENCE_S:
+                break
+        answer = self.load_once()
+        self.result["cold_starts"].append(answer)
+        self.result.update(answer)
+
+    def load_once(self) -> Json:
+        spawned_s = time.monotonic()
         self.start()
-        task = dict(self.model, threads=self.job["threads"], stderr_path=self.stderr_path)
-        self.result.update(self.ask("load", **task))
+        return self.ask(
+            "load",
+            **self.model,
+            threads=self.job["threads"],
+            stderr_path=self.stderr_path,
+            spawned_s=spawned_s,
+            cpus=self.job["cpus"],
+            cluster_counts=self.job["cluster_counts"],
+        )
 
     def first(self) -> None:
-        self.result.update(self.ask("first"))
+        self.result["cold_starts"][-1].update(self.ask("first"))
 
     def reference(self) -> None:
         self.ask("reference", outputs_path=self.outputs_path)
@@ -175,7 +212,9 @@ class Measured:
     def warm_up(self) -> None:
         """Warms up, and plans blocks so that there are rounds enough, of about a second at most."""
         sampling = self.job["sampling"]
-        self.warm_up_ns = self.ask("warm_up", **sampling)["spent_ns"]
+        answer = self.ask("warm_up", **sampling)
+        self.warm_up_ns = answer.pop("spent_ns")
+        self.result["warm_up"] = dict(answer, queries=len(self.warm_up_ns))
         each_s = max(statistics.median(self.warm_up_ns) / 1e9, 1e-6)
         choose = max if sampling["both"] else min
         planned = choose(sampling["queries"], sampling["seconds"] / each_s)
@@ -190,6 +229,24 @@ class Measured:
         self.warm_up_ns += answer.pop("settling_ns")
         self.blocks.append(answer.pop("spent_ns"))
         self.result.update(answer)
+
+    def energy(self, idle_w: Sequence[float], seconds: float) -> None:
+        """Keeps the model busy and looks at what the device draws meanwhile."""
+        drawn: List[float] = []
+        problem = "there was no time to look at the power"
+
+        def look() -> None:
+            nonlocal problem
+            try:
+                drawn.append(power_w()[0])
+            except (OSError, ValueError, LookupError) as error:
+                problem = why(error)
+
+        answer = self.ask("busy", meanwhile=look, every_s=POWER_EVERY_S, seconds=seconds)
+        if drawn:
+            self.result["energy"] = dict(answer, power_w=drawn, idle_power_w=list(idle_w))
+        else:
+            self.result["missing"]["energy"] = problem
 
     def document(self) -> Json:
         return dict(

@@ -19,7 +19,19 @@ from typing import Any, Dict, List
 
 from . import common
 from .common import Json, is_out_of_memory, read_text, why
+from .cpus import choose_cpus, pin
 from .engines import OnnxRuntime, TfliteInterpreter
+from .steady import Steadiness
+
+
+def forget_cached(path: str) -> None:
+    """Asks the kernel to forget what it has of a file in memory, so that loading reads the disk."""
+    with contextlib.suppress(OSError, AttributeError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
 
 
 def peak_rss() -> Json:
@@ -46,16 +58,20 @@ class Worker:
         self.engine: Any = None
         self.samples: List[List[Any]] = []
         self.position = 0
+        self.started_s = time.monotonic()
         clock = time.get_clock_info("perf_counter")
         self.resolution_ns = max(1, math.ceil(1e9 * clock.resolution))
 
     def load(self, task: Json) -> Json:
+        cpus = choose_cpus(task["cpus"], task["cluster_counts"])
+        pin(cpus)
         import numpy
 
         with numpy.load(task["inputs_path"], allow_pickle=False) as archive:
             inputs = range(task["input_count"])
             samples = range(len(archive.files) // len(inputs))
             self.samples = [[archive["i%d_%d" % (s, i)] for i in inputs] for s in samples]
+        forget_cached(task["path"])
         began = time.perf_counter()
         name = task["runtime"]
         self.engine = OnnxRuntime() if name == "onnxruntime" else TfliteInterpreter(name)
@@ -65,6 +81,8 @@ class Worker:
         gc.collect()
         gc.disable()
         return {
+            "cpus": cpus,
+            "process_ms": 1000 * (self.started_s - task["spawned_s"]),
             "import_ms": 1000 * (imported - began),
             "load_ms": 1000 * (loaded - imported),
             "version": self.engine.version,
@@ -99,13 +117,29 @@ class Worker:
 
     def warm_up(self, task: Json) -> Json:
         spent: List[int] = []
+        steadiness = Steadiness()
         began = time.monotonic()
         while time.monotonic() - began < task["warm_up_max_s"]:
-            warm = time.monotonic() - began >= task["warm_up_s"]
-            if warm and len(spent) >= task["warm_up_queries"]:
-                break
             spent.append(self.infer())
-        return {"spent_ns": spent}
+            warm = time.monotonic() - began >= task["warm_up_s"]
+            if warm and len(spent) >= task["warm_up_queries"] and steadiness.look(spent):
+                break
+        steadiness.look(spent, finally_=True)
+        return {
+            "spent_ns": spent,
+            "steady": steadiness.steady,
+            "change": steadiness.change,
+            "seconds": time.monotonic() - began,
+        }
+
+    def busy(self, task: Json) -> Json:
+        """Inferences for some seconds; their times are not kept."""
+        began = time.monotonic()
+        count = 0
+        while count == 0 or time.monotonic() - began < task["seconds"]:
+            self.infer()
+            count += 1
+        return {"inferences": count, "seconds": time.monotonic() - began}
 
     def block(self, task: Json) -> Json:
         settling = [self.infer() for _ in range(task["settling"])]

@@ -31,6 +31,7 @@ from edgewright.profiler.agent import (
     device,
     jobs,
     processes,
+    thermal,
 )
 from edgewright.profiler.agent import (
     measured as measured_module,
@@ -93,6 +94,8 @@ class Workplace:
             )
         job = {
             "threads": 1,
+            "cpus": None,
+            "cluster_counts": None,
             "deadline_s": deadline_s,
             "sampling": asdict(sampling),
             "models": described,
@@ -189,28 +192,30 @@ def write(path: Path, text: str) -> None:
 
 
 def test_conditions_of_a_board(fake_sys: Path) -> None:
-    thermal = fake_sys / "class/thermal"
+    zones = fake_sys / "class/thermal"
     for index, (kind, temperature) in enumerate(
         [("cpu-thermal", "61234"), ("soc", "48000"), ("nvme", "90000")]
     ):
-        write(thermal / f"thermal_zone{index}/type", kind)
-        write(thermal / f"thermal_zone{index}/temp", temperature)
+        write(zones / f"thermal_zone{index}/type", kind)
+        write(zones / f"thermal_zone{index}/temp", temperature)
     for core, kilohertz in enumerate(["1500000", "2400000"]):
         frequency = fake_sys / f"devices/system/cpu/cpu{core}/cpufreq"
         write(frequency / "scaling_cur_freq", kilohertz)
         write(frequency / "scaling_governor", "ondemand")
-    write(thermal / "cooling_device0/type", "cpufreq-cpu0")
-    write(thermal / "cooling_device0/cur_state", "2")
-    seen = conditions.conditions("during", time.monotonic())
+    write(zones / "cooling_device0/type", "cpufreq-cpu0")
+    write(zones / "cooling_device0/cur_state", "2")
+    seen = conditions.Observer().look("during")
     assert seen["temperature_c"] == pytest.approx(61.234)
     assert seen["frequency_hz"] == 2_400_000_000
     assert seen["governor"] == "ondemand"
     assert (seen["throttled"], seen["throttled_flags"]) == (True, "cpufreq-cpu0=2")
-    assert seen["missing"] == {}
+    assert set(seen["missing"]) == {"battery"}
+    assert [zone["name"] for zone in seen["zones"]] == ["cpu-thermal", "soc"]
+    assert [cluster["cpus"] for cluster in seen["clusters"]] == [[0], [1]]
 
 
 def test_what_cannot_be_read_is_missing_with_the_reason(fake_sys: Path) -> None:
-    seen = conditions.conditions("before", time.monotonic())
+    seen = conditions.Observer().look("before")
     for name in ("temperature_c", "frequency_hz", "governor", "throttled"):
         assert seen[name] is None
         assert seen["missing"][name]
@@ -228,7 +233,7 @@ def test_throttling_of_a_raspberry_pi(
     write(program, f"#!/bin/sh\necho throttled={answer}")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
-    assert conditions.throttling() == (throttled, answer)
+    assert thermal.throttling(with_services=False) == (throttled, answer)
 
 
 def test_adopts_only_what_is_whole(tmp_path: Path) -> None:
@@ -256,7 +261,10 @@ def test_measures_models_in_turn(workplace: Workplace, tmp_path: Path) -> None:
         assert len(model["blocks_ns"]) >= SHORT.min_rounds
         assert sum(map(len, model["blocks_ns"])) >= SHORT.min_queries
         assert all(ns > 0 for block in model["blocks_ns"] for ns in block)
-        assert model["load_ms"] > 0 and model["import_ms"] > 0 and model["first_inference_ms"] > 0
+        [start] = model["cold_starts"]
+        for part in ("process_ms", "import_ms", "load_ms", "first_inference_ms"):
+            assert start[part] > 0
+        assert model["warm_up"]["queries"] >= SHORT.warm_up_queries
         assert model["peak_rss_bytes"] > 2**20
         taken = [moment["taken"] for moment in model["conditions"]]
         assert taken[0] == "before" and taken[-1] == "after" and "during" in taken

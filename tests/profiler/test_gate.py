@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_models import COLD_START
 
 from edgewright.exporters.artifact import Artifact
 from edgewright.exporters.candidate import Candidate, Status
@@ -51,9 +52,7 @@ def run(time_ms: float, *, valid: bool = True, architecture: str = "aarch64") ->
         samples_ms=tuple(time_ms * w for w in wobble * 20),
         rounds=(4,) * 20,
         warm_up_ms=(),
-        import_ms=1,
-        load_ms=1,
-        first_inference_ms=1,
+        cold_starts=(COLD_START,),
         peak_rss_bytes=1000,
         conditions=(),
         correctness=Correctness(status="passed", against="float", inputs=1),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from small_models import fake_run
+from small_models import COLD_START, fake_run
 
 from edgewright.profiler.result import Run
 from edgewright.profiler.stats import (
@@ -152,9 +152,10 @@ def test_a_run_survives_being_written_and_read() -> None:
         {"rounds": [3, 0]},
         {"rounds": [4, -1]},
         {"warm_up_ms": [float("nan")]},
-        {"import_ms": float("nan")},
-        {"load_ms": float("inf")},
-        {"first_inference_ms": 0.0},
+        {"cold_starts": []},
+        {"cold_starts": [{**COLD_START.model_dump(), "import_ms": float("nan")}]},
+        {"cold_starts": [{**COLD_START.model_dump(), "load_ms": float("inf")}]},
+        {"cold_starts": [{**COLD_START.model_dump(), "first_inference_ms": 0.0}]},
     ],
 )
 def test_samples_that_are_none_are_no_run(change: dict[str, object]) -> None:
