@@ -14,6 +14,7 @@ from devices.base import DeviceUnavailable, SshDevice
 from devices.chroot_board import ChrootDevice
 from devices.inprocess import InProcessDevice, start_inprocess
 from devices.sshd import SshdDevice, start_sshd
+from devices.virt import MEMORY_MB, VirtBoard, VirtFactory, start_virt
 
 REQUIRE_DEVICES = "EDGEWRIGHT_REQUIRE_DEVICES"
 """Set to 1 where every device is expected to be there: a missing one fails its tests."""
@@ -83,3 +84,14 @@ def armv7_device() -> Iterator[ChrootDevice]:
     """An emulated 32-bit Raspberry Pi whose Python has tflite_runtime."""
     with start_armv7() as device:
         yield device
+
+
+@pytest.fixture
+def virt_board() -> Iterator[VirtFactory]:
+    """Whole emulated boards, which can be restarted; see `devices.virt.start_virt`."""
+    with ExitStack() as cleanup:
+
+        def start(memory_mb: int = MEMORY_MB) -> VirtBoard:
+            return cleanup.enter_context(start_virt(memory_mb))
+
+        yield start

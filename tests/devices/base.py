@@ -164,7 +164,7 @@ class SshDevice(ABC):
         write_key_pair(self.files.host_key)
         self.start()
 
-    def connect(self) -> paramiko.SSHClient:
+    def connect(self, user: str | None = None) -> paramiko.SSHClient:
         """A connected paramiko client that trusts `known_hosts_path` and nothing else."""
         import paramiko
 
@@ -174,7 +174,7 @@ class SshDevice(ABC):
         client.connect(
             self.host,
             self.port,
-            self.user,
+            user or self.user,
             key_filename=str(self.key_path),
             look_for_keys=False,
             allow_agent=False,
@@ -184,9 +184,9 @@ class SshDevice(ABC):
         )
         return client
 
-    def execute(self, command: str, stdin: str = "") -> CommandResult:
+    def execute(self, command: str, stdin: str = "", user: str | None = None) -> CommandResult:
         """Run one shell command over a connection of its own and wait for its end."""
-        with self.connect() as client:
+        with self.connect(user) as client:
             to_stdin, stdout, stderr = client.exec_command(command)
             to_stdin.write(stdin)
             to_stdin.channel.shutdown_write()

@@ -67,10 +67,12 @@ def send(number: signal.Signals, pids: Iterable[int]) -> None:
             os.kill(pid, number)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(
+    condition: Callable[[], bool], timeout_s: float = 10.0, every_s: float = 0.005
+) -> None:
     """Wait for a condition; raises TimeoutError when it does not come true."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError("the condition did not come true in time")
-        time.sleep(0.005)
+        time.sleep(every_s)

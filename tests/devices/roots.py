@@ -224,26 +224,35 @@ def build_once(target: Path, build: Callable[[Path], None]) -> None:
 def build(root: Root, directory: Path) -> None:
     """Make the base system and one layer for each set of runtimes."""
     directory.mkdir()
-    base = directory / BASE
-    run(
-        "mmdebstrap",
-        "--quiet",
-        "--mode=root",
-        f"--architectures={root.architecture.debian}",
-        "--variant=extract",
-        f"--include={','.join(root.packages)}",
-        SUITE,
-        str(base),
-        MIRROR,
-    )
-    for name, target in root.links.items():
-        (base / name).symlink_to(target)
-    byte_compile(base, f"usr/lib/python{PYTHON_VERSION}")
+    unpack(root.architecture, root.packages, root.links, directory / BASE)
     with tempfile.TemporaryDirectory() as tools:
         for name, requirements in root.runtimes.items():
             layer = directory / name
             install(python_with_pip(Path(tools)), root, requirements, layer / SITE)
             byte_compile(layer, SITE)
+
+
+def unpack(
+    architecture: Architecture,
+    packages: tuple[str, ...],
+    links: Mapping[str, str],
+    directory: Path,
+) -> None:
+    """Unpack Debian packages and what they depend on; no maintainer script is run."""
+    run(
+        "mmdebstrap",
+        "--quiet",
+        "--mode=root",
+        f"--architectures={architecture.debian}",
+        "--variant=extract",
+        f"--include={','.join(packages)}",
+        SUITE,
+        str(directory),
+        MIRROR,
+    )
+    for name, target in links.items():
+        (directory / name).symlink_to(target)
+    byte_compile(directory, f"usr/lib/python{PYTHON_VERSION}")
 
 
 def python_with_pip(tools: Path) -> str:
