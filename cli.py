@@ -29,6 +29,7 @@ from .cli_common import (
     show,
     show_plan,
 )
+from .cli_profile import check_output, show_runs
 from .cli_quantize import add_commands
 from .errors import DeviceError, EdgewrightError, UsageError
 
@@ -212,7 +213,10 @@ def check(
 
 @app.command()
 def profile(
-    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="An .onnx or .tflite file; several are measured in turn."),
+    ],
     device: Annotated[
         str, typer.Option("--device", "-d", help="local or ssh://user@host:port")
     ] = "local",
@@ -220,6 +224,14 @@ def profile(
         RuntimeName | None, typer.Option(help="By default what the device has for the format.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    cpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="big|little|LIST",
+            help="Keep to the fastest or slowest kind of cores, or to these (0,2-3).",
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples in one inference.")] = 1,
     reference: Annotated[
         Path | None,
         typer.Option(help="The float model whose answers the device's are compared with."),
@@ -231,39 +243,51 @@ def profile(
     mode: Annotated[
         Mode, typer.Option(help="quick: 128 queries or 10 s; release: 1024 and 60 s.")
     ] = "quick",
+    sustained: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=24 * 60,
+            metavar="MINUTES",
+            help="Go on for so long, to show what heat does.",
+        ),
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File for the run with every sample.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File for the run with every sample; a directory for those of several models.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a model on a device.
+    """Measure models on a device.
 
-    Latency with every sample, load time, memory, conditions, and whether the answers are right.
+    Latency with every sample, cold start, memory, conditions, and whether the answers are right.
     """
-    from .files import ensure_directory, write_json
-    from .pipeline import profile as run_profile
-    from .profiler.job import MeasureSettings
+    from .pipeline import profile_in_turn
+    from .profiler.job import MeasureSettings, parse_cpus
 
-    if output is not None:
-        if output.is_dir():
-            raise UsageError(f"{output} is a directory", hint="-o names the file for the run")
-        ensure_directory(output.parent)
-    settings = MeasureSettings(mode=mode, threads=threads, runtime=runtime)
+    check_output(output, several=len(models) > 1)
+    settings = MeasureSettings(
+        mode=mode,
+        threads=threads,
+        cpus=parse_cpus(cpus),
+        runtime=runtime,
+        sustained_minutes=sustained,
+    )
     with progress() as listener:
-        run = run_profile(
-            model, device, settings, listener.on_device, reference=reference, inputs=inputs
+        runs = profile_in_turn(
+            models,
+            device,
+            settings,
+            listener.on_device,
+            reference=reference,
+            inputs=inputs,
+            batch=batch,
         )
-    if output is not None:
-        write_json(output, run.to_json())
-
-    def table() -> Any:
-        from .profiler.tables_run import run_table
-
-        return run_table(run)
-
-    show(run.to_json(), table, as_json)
-    if run.correctness.status == "failed":
-        raise typer.Exit(1)
+    show_runs(runs, output, as_json)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .errors import UsageError
 from .exporters.artifact import Array, Artifact
+from .exporters.batching import in_batches
 from .exporters.candidate import Export, Planned
 from .exporters.data import Sample, open_dataset, seeded_samples
 from .exporters.export import export, plan_export
@@ -18,7 +19,7 @@ from .exporters.runtime import LoadedArtifact
 from .exporters.source import parse_source
 from .profiler.bench import REFERENCE_SAMPLES, open_devices, run_all, with_answers
 from .profiler.gate import Judged, Limits, Measured, Verdict, decide, judge
-from .profiler.job import MeasureSettings, OnProgress
+from .profiler.job import MeasuredModel, MeasureSettings, OnProgress
 from .profiler.measure import measure
 from .profiler.quantization import Quantization
 from .profiler.result import FailedRun, Run
@@ -157,34 +158,64 @@ def profile(
     *,
     reference: Path | None = None,
     inputs: str | None = None,
+    batch: int = 1,
 ) -> Run:
-    """Measures one model file on one device.
+    """Measures one model file on one device; arguments and errors as of `profile_in_turn`."""
+    [run] = profile_in_turn(
+        [path], device, settings, on_progress, reference=reference, inputs=inputs, batch=batch
+    )
+    if isinstance(run, FailedRun):
+        raise run.to_error()
+    return run
+
+
+def profile_in_turn(
+    paths: Sequence[Path],
+    device: str,
+    settings: MeasureSettings,
+    on_progress: OnProgress,
+    *,
+    reference: Path | None = None,
+    inputs: str | None = None,
+    batch: int = 1,
+) -> list[Run | FailedRun]:
+    """Measures model files on one device, a block of each in turn.
 
     Args:
         reference: the float model whose answers the device's are compared with; without it they
             are compared with this very model's on this machine.
         inputs: data to run on (`exporters/data.py`); seeded random inputs by default.
+        batch: samples in one inference.
 
     Raises:
         UsageError: a file is not a model, or the data or the reference do not fit it.
-        DeviceError: the device, or the model's run on it, failed.
+        DeviceError: the device, or the run of the only model on it, failed.
     """
-    artifact = describe_file(path)
-    samples = seeded_samples(artifact.inputs, REFERENCE_SAMPLES)
-    if inputs is not None:
-        samples = open_dataset(inputs, artifact.inputs).first(REFERENCE_SAMPLES)
-    model = with_answers(artifact, samples)
-    if reference is not None:
-        model = replace(model, float_outputs=_float_answers(reference, artifact, samples))
+    models = [_to_measure(path, reference, inputs, batch) for path in paths]
+    if len({model.name for model in models}) < len(models):
+        models = [replace(model, name=str(path)) for model, path in zip(models, paths, strict=True)]
     transport = open_transport(device)
     try:
-        named = replace(model, name=path.name)
-        result = measure(transport, [named], settings, on_progress)[0]
+        return measure(transport, models, settings, on_progress)
     finally:
         transport.close()
-    if isinstance(result, FailedRun):
-        raise result.to_error()
-    return result
+
+
+def _to_measure(
+    path: Path, reference: Path | None, inputs: str | None, batch: int
+) -> MeasuredModel:
+    artifact = describe_file(path)
+    wanted = REFERENCE_SAMPLES * batch
+    samples = (
+        seeded_samples(artifact.inputs, wanted)
+        if inputs is None
+        else open_dataset(inputs, artifact.inputs).first(wanted)
+    )
+    samples = in_batches(samples, artifact.inputs, batch, REFERENCE_SAMPLES)
+    model = replace(with_answers(artifact, samples), name=path.name, batch=batch)
+    if reference is None:
+        return model
+    return replace(model, float_outputs=_float_answers(reference, artifact, samples))
 
 
 def _why_expected(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from ..errors import UsageError
 from ..exporters.artifact import Array, Artifact
 from ..targets.profile import Format, RuntimeName
 from .result import Mode, RunMode
@@ -206,6 +208,26 @@ class MeasureSettings:
         # Blocks take turns, and between them the conditions are looked at.
         sampling_s = 1.5 * 60 * (self.sustained_minutes or 0)
         return (patience_s + sampling_s) * models
+
+
+def parse_cpus(text: str | None) -> Literal["big", "little"] | tuple[int, ...] | None:
+    """Cores as a user names them: "big", "little", or numbers and ranges like "0,2-3".
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text is None or text == "big" or text == "little":
+        return text  # type: ignore[return-value]
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            raise UsageError(
+                f"cores {text!r} are not understood", hint="say big, little, or numbers like 0,2-3"
+            )
+        found += range(first, last + 1)
+    return tuple(sorted(set(found)))
 
 
 Phase = Literal[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ..targets.facts import ModelFacts
 from ..targets.finding import CheckResult
 from .gate import Judged, Verdict
 from .quantization import Quantization, pareto
-from .result import Run
+from .result import FailedRun, Run
 from .stats import Comparison
 
 
@@ -120,6 +120,30 @@ def _side(run: Run) -> dict[str, Any]:
         "runtime": run.runtime.model_dump(mode="json"),
         "validity": run.validity.model_dump(mode="json"),
         "correctness": run.correctness.status,
+    }
+
+
+def runs_document(
+    runs: Sequence[Run | FailedRun],
+    comparisons: Sequence[Comparison | None],
+    files: Mapping[int, Path],
+) -> dict[str, Any]:
+    """What `edgewright profile --json` prints of several models.
+
+    Args:
+        comparisons: each run with the first.
+        files: where each run was written, by the run's `id()`.
+    """
+    return {
+        "schema_version": 1,
+        "runs": [
+            {
+                **(run.to_json() if isinstance(run, Run) else run.model_dump(mode="json")),
+                "relative_to_first": comparison_document(comparison) if comparison else None,
+                "file": str(files[id(run)]) if id(run) in files else None,
+            }
+            for run, comparison in zip(runs, comparisons, strict=True)
+        ],
     }
 
 

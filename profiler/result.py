@@ -44,6 +44,7 @@ class DeviceFacts(Model):
     architecture: str | None = None
     kernel: str | None = None
     os: str | None = None
+    libc: str | None = Field(default=None, description="of the Python that the agent runs in")
     cpu: str | None = None
     cores: int | None = None
     features: tuple[str, ...] = ()

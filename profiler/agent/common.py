@@ -62,3 +62,25 @@ def is_out_of_memory(text: str) -> bool:
     return any(
         s in text for s in ("bad_alloc", "Failed to allocate memory", "Cannot allocate memory")
     )
+
+
+def ask_program(command: List[str]) -> str:
+    """What a program of the device prints.
+
+    Raises:
+        LookupError: it fails, or is too slow.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+            timeout=5,
+        )
+    except subprocess.TimeoutExpired:
+        raise LookupError("%s did not answer in 5 s" % command[0]) from None
+    if done.returncode != 0:
+        raise LookupError("%s: %s" % (command[0], done.stdout.strip() or "failed"))
+    return done.stdout.strip()

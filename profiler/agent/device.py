@@ -8,11 +8,12 @@ import importlib.util
 import os
 import platform
 import re
+import shutil
 import struct
 from typing import Optional, Sequence
 
 from . import common
-from .common import Json, fill, read_text
+from .common import Json, ask_program, fill, read_text
 
 #: Runtime -> (module that is imported, distributions that may carry it).
 RUNTIMES = {
@@ -23,6 +24,8 @@ RUNTIMES = {
 
 
 def device_model() -> str:
+    with contextlib.suppress(LookupError):
+        return property_of("ro.product.manufacturer") + " " + property_of("ro.product.model")
     for path in (
         common.PROC + "/device-tree/model",
         common.SYS + "/firmware/devicetree/base/model",
@@ -41,11 +44,36 @@ def architecture() -> str:
     return {"arm64": "aarch64", "amd64": "x86_64"}.get(machine, machine)
 
 
+def property_of(name: str) -> str:
+    """One of Android's system properties.
+
+    Raises:
+        LookupError: this is no Android, or it has no such property.
+    """
+    program = shutil.which("getprop")
+    if program is None:
+        raise LookupError("no getprop (Android only)")
+    value = ask_program([program, name])
+    if not value:
+        raise LookupError("getprop has no " + name)
+    return value
+
+
 def os_name() -> str:
+    with contextlib.suppress(LookupError):
+        return "Android " + property_of("ro.build.version.release")
     found = re.search(r'^PRETTY_NAME="?([^"\n]*)', read_text("/etc/os-release"), re.MULTILINE)
     if found is None:
         raise ValueError("/etc/os-release has no PRETTY_NAME")
     return found.group(1)
+
+
+def libc() -> str:
+    """The C library of this Python, with its version."""
+    name, version = platform.libc_ver()
+    if not name:
+        raise LookupError("this Python does not tell its C library")
+    return (name + " " + version).strip()
 
 
 def memory_bytes(key: str) -> int:
@@ -116,6 +144,7 @@ def facts() -> Json:
             "os": os_name,
             "cpuinfo": lambda: read_text(common.PROC + "/cpuinfo"),
             "cores": os.cpu_count,
+            "libc": libc,
             "ram_bytes": lambda: memory_bytes("MemTotal"),
             "emulated": is_emulated,
         },

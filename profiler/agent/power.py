@@ -9,8 +9,8 @@ import shutil
 from typing import Dict, List, Optional, Tuple
 
 from . import common
-from .common import Json, read_text, why
-from .thermal import ask_program, vcgencmd
+from .common import Json, ask_program, read_text, why
+from .thermal import vcgencmd
 
 #: android.os.BatteryManager, BATTERY_STATUS_*.
 _ANDROID_STATUS = {2: "Charging", 3: "Discharging", 4: "Not charging", 5: "Full"}

@@ -6,11 +6,10 @@ import contextlib
 import glob
 import re
 import shutil
-import subprocess
 from typing import List, Tuple
 
 from . import common
-from .common import Json, read_text, why
+from .common import Json, ask_program, read_text, why
 
 #: What the zones of CPUs and chips are called: these decide, and are read while measuring.
 _CHIP = ("cpu", "soc", "pkg", "core", "bcm2835", "cluster", "little", "big", "mid")
@@ -52,28 +51,6 @@ def vcgencmd(*arguments: str) -> str:
     if program is None:
         raise LookupError("no vcgencmd (Raspberry Pi only)")
     return ask_program([program, *arguments])
-
-
-def ask_program(command: List[str]) -> str:
-    """What a program of the device prints.
-
-    Raises:
-        LookupError: it fails, or is too slow.
-    """
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            universal_newlines=True,
-            timeout=5,
-        )
-    except subprocess.TimeoutExpired:
-        raise LookupError("%s did not answer in 5 s" % command[0]) from None
-    if done.returncode != 0:
-        raise LookupError("%s: %s" % (command[0], done.stdout.strip() or "failed"))
-    return done.stdout.strip()
 
 
 def throttling(with_services: bool) -> Tuple[bool, str]:

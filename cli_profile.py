@@ -1,0 +1,70 @@
+"""What `profile` does with its runs: files, tables, exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .cli_common import show
+from .errors import DeviceError, UsageError
+
+if TYPE_CHECKING:
+    from .profiler.result import FailedRun, Run
+
+
+def check_output(output: Path | None, *, several: bool) -> None:
+    """Refuses an output that could not be written, before anything is measured."""
+    from .files import ensure_directory
+
+    if output is None:
+        return
+    if several:
+        ensure_directory(output)
+        return
+    if output.is_dir():
+        raise UsageError(f"{output} is a directory", hint="-o names the file for the run")
+    ensure_directory(output.parent)
+
+
+def show_runs(runs: Sequence[Run | FailedRun], output: Path | None, as_json: bool) -> None:
+    """Writes and prints runs; ends with 1 where answers are wrong, with 3 where a model failed."""
+    from .files import write_json
+    from .profiler.report import runs_document, write_runs
+    from .profiler.result import FailedRun, Run
+    from .profiler.stats import compare_runs
+
+    finished = [run for run in runs if isinstance(run, Run)]
+    if len(runs) == 1:
+        [run] = finished
+        if output is not None:
+            write_json(output, run.to_json())
+        show(run.to_json(), lambda: _run_table(run), as_json)
+    else:
+        first = runs[0]
+        comparisons = [
+            compare_runs(first, run)
+            if run is not first and isinstance(first, Run) and isinstance(run, Run)
+            else None
+            for run in runs
+        ]
+        files = {} if output is None else write_runs(finished, output)
+
+        def table() -> Any:
+            from .profiler.tables_run import runs_table
+
+            return runs_table(runs, comparisons)
+
+        show(runs_document(runs, comparisons, files), table, as_json)
+    if any(isinstance(run, FailedRun) for run in runs):
+        raise typer.Exit(DeviceError.exit_code)
+    if any(run.correctness.status == "failed" for run in finished):
+        raise typer.Exit(1)
+
+
+def _run_table(run: Run) -> Any:
+    from .profiler.tables_run import run_table
+
+    return run_table(run)
