@@ -6,7 +6,7 @@ and exits with 3.
 
     facts                   what the device is, and which runtimes it has
     conditions              temperatures, frequencies, battery, load: its state now
-    hash PATH...            SHA-256 of files; null where there is none
+    look [FINAL PART]...    SHA-256 of FINAL, null where there is none, and the size of PART
     adopt [SHA PART FINAL]  renames PART to FINAL if its SHA-256 is right, else deletes it
     start DIR               starts the measurement described by DIR/job.json, detached
     poll DIR [--since N]    its state and its progress from line N on

@@ -6,9 +6,9 @@ import contextlib
 import hashlib
 import os
 import re
-from typing import List, Optional, Sequence
+from typing import List, Optional
 
-from .common import Json, Refusal, read_text
+from .common import read_text
 
 STDERR_LINES = 20
 
@@ -24,38 +24,15 @@ def sha256(path: str) -> Optional[str]:
     return digest.hexdigest()
 
 
-def adopt(words: Sequence[str]) -> Json:
-    """Gives pushed files their names, those that are whole. Doing it twice is fine.
-
-    Args:
-        words: for each file its SHA-256, the path it was pushed to, and the one it is to have.
-
-    Raises:
-        Refusal: one is not whole; it is deleted.
-    """
-    broken = []
-    for expected, part, final in zip(words[::3], words[1::3], words[2::3]):  # noqa: B905
-        actual = sha256(part)
-        if actual is None:
-            actual = sha256(final)
-        elif actual == expected:
-            os.replace(part, final)
-        else:
-            os.unlink(part)
-        if actual != expected:
-            broken.append("%s arrived as sha256 %s" % (final, actual or "nothing"))
-    if broken:
-        raise Refusal("integrity", "; ".join(broken))
-    return {"adopted": len(words) // 3}
-
-
-def write_whole(path: str, text: str) -> None:
+def write_whole(path: str, text: str, lasting: bool = True) -> None:
+    """Writes a file; `lasting`: so that it outlives a power failure, which takes its time."""
     temporary = path + ".part"
     try:
         with open(temporary, "w", encoding="utf-8") as handle:
             handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
+            if lasting:
+                handle.flush()
+                os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("facts")
     commands.add_parser("conditions")
     commands.add_parser("worker")
-    commands.add_parser("hash").add_argument("paths", nargs="+")
+    commands.add_parser("look").add_argument("words", nargs="+")
     commands.add_parser("adopt").add_argument("words", nargs="+")
     for name in ("start", "poll", "stop", "run"):
         commands.add_parser(name).add_argument("directory", type=os.path.abspath)
@@ -62,14 +62,14 @@ def _conditions(given: argparse.Namespace) -> Json:
     return Observer().look("before")
 
 
-def _hash(given: argparse.Namespace) -> Json:
-    from .files import sha256
+def _look(given: argparse.Namespace) -> Json:
+    from .blobs import look
 
-    return {path: sha256(path) for path in given.paths}
+    return look(given.words)
 
 
 def _adopt(given: argparse.Namespace) -> Json:
-    from .files import adopt
+    from .blobs import adopt
 
     return adopt(given.words)
 
@@ -101,7 +101,7 @@ def _run(given: argparse.Namespace) -> Json:
 _ANSWERS: Dict[str, Callable[[argparse.Namespace], Json]] = {
     "facts": _facts,
     "conditions": _conditions,
-    "hash": _hash,
+    "look": _look,
     "adopt": _adopt,
     "start": _start,
     "poll": _poll,

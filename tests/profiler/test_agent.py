@@ -245,7 +245,7 @@ def test_adopts_only_what_is_whole(tmp_path: Path) -> None:
     part.write_bytes(b"model")
     assert ask("adopt", right, part, final) == {"adopted": 1}
     assert ask("adopt", right, part, final) == {"adopted": 1}, "once more is fine"
-    assert ask("hash", final, part) == {str(final): right, str(part): None}
+    assert ask("look", final, part) == {str(final): {"sha256": right, "arrived_bytes": 0}}
 
 
 def test_measures_models_in_turn(workplace: Workplace, tmp_path: Path) -> None:
