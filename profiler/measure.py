@@ -28,6 +28,7 @@ from ..errors import (
     EdgewrightError,
     IntegrityError,
     NoSpaceOnDevice,
+    Unreachable,
     UsageError,
 )
 from ..exporters.artifact import Array
@@ -97,6 +98,13 @@ def measure(
         with contextlib.suppress(EdgewrightError):
             measurement.abandon()
         transport.close()
+        raise
+    except Unreachable as error:
+        if measurement.directory:
+            error.hint = (
+                "the device goes on by itself: the same command picks the measurement up"
+                + (f"; {error.hint}" if error.hint else "")
+            )
         raise
     if len(results) == 1 and isinstance(results[0], FailedRun):
         raise results[0].to_error()

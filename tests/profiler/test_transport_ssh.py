@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from devices.base import SshDevice
 from devices.inprocess import start_inprocess
 from devices.processes import wait_until
+from devices.proxy import Proxy
 from devices.sshd import SshdDevice, start_sshd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -502,49 +502,12 @@ def test_a_closed_transport_connects_again(transport: Transport) -> None:
     assert transport.run(["echo", "again"]).stdout == "again\n"
 
 
-class Cable:
-    """A TCP connection to a device that can fall silent without being closed."""
-
-    def __init__(self, device: SshDevice) -> None:
-        self._device = device
-        self._whole = threading.Event()
-        self._whole.set()
-        self._sockets = [socket.create_server(("127.0.0.1", 0))]
-        self.port: int = self._sockets[0].getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        self._whole.clear()
-
-    def close(self) -> None:
-        self._whole.set()
-        for end in self._sockets:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._sockets[0].accept()
-                far = socket.create_connection((self._device.host, self._device.port))
-                self._sockets += [near, far]
-                for ends in ((near, far), (far, near)):
-                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
-
-    def _carry(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                self._whole.wait()
-                target.sendall(data)
-
-
 @pytest.mark.parametrize("what", ["run", "push", "pull"])
 def test_a_dead_link_is_noticed(
     what: str, sshd_device: SshDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = sshd_device
-    cable = Cable(device)
+    cable = Proxy(device.port)
     config = tmp_path / "config"
     config.write_text(
         f"HostKeyAlias [{device.host}]:{device.port}\nServerAliveInterval 1\n"
@@ -556,7 +519,7 @@ def test_a_dead_link_is_noticed(
 
     def cut(done: int, size: int) -> None:
         if done > size // 2:
-            cable.cut()
+            cable.silence()
 
     try:
         if what == "run":
@@ -564,7 +527,7 @@ def test_a_dead_link_is_noticed(
         started = time.monotonic()
         with pytest.raises(Unreachable, match="the device has been silent for 2 s"):
             if what == "run":
-                threading.Timer(0.3, cable.cut).start()
+                threading.Timer(0.3, cable.silence).start()
                 transport.run(["sleep", "30"])
             elif what == "push":
                 transport.push(Path(device.home) / "model", "copy", cut)
