@@ -23,7 +23,6 @@ import numpy as np
 from ..errors import (
     AgentFailed,
     DeviceBusy,
-    DeviceError,
     DeviceTimeout,
     EdgewrightError,
     IntegrityError,
@@ -313,7 +312,7 @@ class _Measurement:
         self.patiently(prepare)
         try:
             self.when_free(lambda: self.patiently(begin))
-        except DeviceError as error:
+        except EdgewrightError as error:
             if not error.transient:
                 remove(self.transport, self.directory)
             raise

@@ -473,3 +473,63 @@ def test_senseless_projects(cli: Cli, tmp_path: Path, line: str, saying: str) ->
 def test_senseless_numbers(cli: Cli, tmp_path: Path) -> None:
     cli.refuses("export", MODEL, "-t", "host", "--max-drop", "inf", "-o", tmp_path / "out")
     cli.refuses("profile", MODEL, "-o", tmp_path, saying="directory")
+
+
+def test_profile_of_several_models_in_turn(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    other = tmp_path / "model.onnx"
+    other.write_bytes(MODEL.read_bytes())
+    outcome = cli("profile", MODEL, other, "--cpus", "0", "-o", out, "--json")
+    assert outcome.code == 0, outcome
+    first, second = outcome.json["runs"]
+    assert first["measurement"] == second["measurement"]
+    assert first["relative_to_first"] is None
+    low, high = second["relative_to_first"]["interval"]
+    assert low < 1.2 and high > 0.8, "the same model"
+    assert first["runtime"]["cpus"] == [0]
+    for run in (first, second):
+        written = json.loads(Path(run["file"]).read_text())
+        assert written["samples_ms"] == run["samples_ms"]
+
+
+def test_profile_with_batches_and_heat(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "open.onnx"
+    weights = np.random.default_rng(0).normal(size=(8, 10)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "open",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    outcome = cli("profile", path, "--batch", "3", "--sustained", "0.1", "--json")
+    assert outcome.code == 0, outcome
+    document = outcome.json
+    assert (document["batch"], document["mode"]) == (3, "sustained")
+    assert sum(document["samples_ms"]) >= 6000
+    assert len(document["over_time"]) == 10
+    check = document["correctness"]["outputs"][0]
+    assert check["top1_agreement"] == 1.0
+    text = cli("profile", path, "--batch", "2", "--sustained", "0.1")
+    assert "batches of 2" in text.out and "over time" in text.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "saying"),
+    [
+        (["--batch", "2"], "takes no batch of 2"),
+        (["--cpus", "0,x"], "are not understood"),
+        (["--cpus", "4000"], "core 4000 can't be used"),
+        (["--sustained", "0"], "sustained"),
+    ],
+)
+def test_profile_refuses_what_makes_no_sense(
+    cli: Cli, tmp_path: Path, arguments: list[str], saying: str
+) -> None:
+    model = onnx.load(MODEL)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, tmp_path / "fixed.onnx")
+    cli.refuses("profile", tmp_path / "fixed.onnx", *arguments, code=2, saying=saying)

@@ -43,7 +43,7 @@ class Observer:
             document,
             {
                 "clusters": clusters,
-                "zones": lambda: zones(chip_only=during),
+                "zones": lambda: zones(during, with_services),
                 "throttled_flags": lambda: throttling(with_services),
                 "free_memory_bytes": lambda: memory_bytes("MemAvailable"),
                 "load_1min": lambda: float(read_text(common.PROC + "/loadavg").split()[0]),

@@ -118,7 +118,8 @@ def _is_of_a_peripheral(path: str) -> bool:
 
 
 def _from_service(text: str) -> Json:
-    fields = dict(re.findall(r"^\s*([\w ]+): (\S+)$", text, re.MULTILINE))
+    # The first word counts: some phones add a log in which older values stand.
+    fields = dict(reversed(re.findall(r"^\s*([\w ]+): (\S+)$", text, re.MULTILINE)))
     if "level" not in fields or "status" not in fields:
         raise LookupError("dumpsys battery names neither level nor status")
     status = _ANDROID_STATUS.get(int(fields["status"]), "Unknown")

@@ -13,12 +13,20 @@ from .common import Json, ask_program, read_text, why
 
 #: What the zones of CPUs and chips are called: these decide, and are read while measuring.
 _CHIP = ("cpu", "soc", "pkg", "core", "bcm2835", "cluster", "little", "big", "mid")
+#: What a phone says of a sensor that it has not (-99.9, for one) lies below this.
+_NO_SENSOR_C = -50.0
 #: android.os.PowerManager, THERMAL_STATUS_*.
 _ANDROID = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 
 
-def zones(chip_only: bool) -> List[Json]:
+def zones(chip_only: bool, with_services: bool) -> List[Json]:
     """The thermal zones that can be read: their names and degrees Celsius.
+
+    Phones that keep /sys from us tell their temperatures in `dumpsys thermalservice`.
+
+    Args:
+        chip_only: those of CPUs and chips alone.
+        with_services: ask Android's services where nothing can be read, which takes a while.
 
     Raises:
         ValueError: there is none.
@@ -30,9 +38,23 @@ def zones(chip_only: bool) -> List[Json]:
             if chip_only and not is_chip(name):
                 continue
             found.append({"name": name, "temperature_c": int(read_text(path + "/temp")) / 1000})
+    if not found and with_services and shutil.which("dumpsys"):
+        with contextlib.suppress(LookupError, OSError):
+            found = _from_service(ask_program(["dumpsys", "thermalservice"]), chip_only)
     if not found:
         raise ValueError("no readable thermal zone in /sys/class/thermal")
     return found
+
+
+def _from_service(text: str, chip_only: bool) -> List[Json]:
+    """The current temperatures; those that were cached earlier come before them."""
+    current = text.partition("Current temperatures from HAL:")[2].partition("cooling devices")[0]
+    pairs = re.findall(r"mValue=([-\d.]+), mType=\d+, mName=([^,}]+)", current)
+    return [
+        {"name": name, "temperature_c": float(value)}
+        for value, name in pairs
+        if float(value) > _NO_SENSOR_C and (is_chip(name) or not chip_only)
+    ]
 
 
 def is_chip(name: str) -> bool:

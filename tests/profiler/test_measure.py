@@ -134,6 +134,57 @@ def test_models_that_had_to_follow_one_another_are_not_paired(base: Path, tmp_pa
     assert all("one after another" in run.notes[0] for run in (one, two))
 
 
+def test_cold_starts_and_warm_up_are_told(base: Path, tmp_path: Path) -> None:
+    sampling = replace(SHORT, cold_starts=3, warm_up_max_s=1, warm_up_queries=20)
+    run = only_run(
+        measure(LocalTransport(), [measured(matmul(tmp_path / "m.onnx"))], settings(base, sampling))
+    )
+    assert len(run.cold_starts) == 3
+    assert len({start.process_ms for start in run.cold_starts}) == 3
+    starts = sorted(start.load_ms for start in run.cold_starts)
+    assert run.cold_start.load_ms == starts[1], "the median"
+    assert run.warm_up is not None and run.warm_up.queries >= 20
+    assert run.warm_up.steady is not None and run.warm_up.change is not None
+
+
+def test_a_model_is_kept_on_the_cores_it_was_told(base: Path, tmp_path: Path) -> None:
+    core = max(os.sched_getaffinity(0))
+    model = measured(matmul(tmp_path / "m.onnx"))
+    run = only_run(measure(LocalTransport(), [model], settings(base, cpus=(core,))))
+    assert run.runtime.cpus == (core,)
+    with pytest.raises(UsageError, match="core 4095 can't be used"):
+        measure(LocalTransport(), [model], settings(base, cpus=(4095,)))
+    assert list((base / "runs").iterdir()) == []
+
+
+def test_energy_where_the_device_can_tell(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin/vcgencmd"
+    program.parent.mkdir()
+    # What a Raspberry Pi 5 prints of its rails, a second of them, at 2 A under load and 1 A idle.
+    program.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = pmic_read_adc ] || { echo "throttled=0x0"; exit; }\n'
+        f"pgrep -f '^[^ ]* {base}/blobs/.*[.]pyz worker' > /dev/null && a=2 || a=1\n"
+        'echo " VDD_CORE_A current(7)=${a}.00000000A"\n'
+        'echo " VDD_CORE_V volt(15)=0.75000000V"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    model = measured(matmul(tmp_path / "m.onnx"))
+    sampling = replace(SHORT, power_s=1.0)
+    run = only_run(measure(LocalTransport(), [model], settings(base, sampling)))
+    energy = run.energy
+    assert energy is not None, run.missing
+    assert set(energy.power_w) == {1.5} and set(energy.idle_power_w) == {0.75}
+    each_s = energy.seconds / energy.inferences
+    assert energy.inference_mj == pytest.approx(1500 * each_s)
+    assert energy.above_idle_mj == pytest.approx(750 * each_s)
+    assert "pmic_read_adc" in energy.method
+    assert Run.from_json(run.to_json()) == run
+
+
 def test_both_queries_and_time_where_both_are_wanted(base: Path, tmp_path: Path) -> None:
     both = replace(SHORT, queries=30, seconds=0.3, both=True, max_queries=10**6)
     run = only_run(

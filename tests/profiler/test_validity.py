@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgewright.profiler.job import SAMPLING
-from edgewright.profiler.result import Conditions, Validity
+from edgewright.profiler.result import ClusterState, Conditions, Validity
 from edgewright.profiler.validity import judge
 
 GENERATOR = np.random.default_rng(11)
@@ -98,3 +98,78 @@ def test_a_timers_jitter_is_not_spread() -> None:
 
 def test_an_emulated_device_is_never_valid() -> None:
     assert "emulated" in verdict(QUIET, emulated=True).reasons[0]
+
+
+def clusters(governor: str, now_mhz: int, maximum_mhz: int = 2400) -> tuple[ClusterState, ...]:
+    return (
+        ClusterState(
+            cpus=(0, 1, 2, 3),
+            governor=governor,
+            frequency_hz=now_mhz * 1_000_000,
+            max_frequency_hz=maximum_mhz * 1_000_000,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("governor", "mhz", "valid"),
+    [("powersave", 1500, False), ("powersave", 2400, True), ("ondemand", 1500, True)],
+)
+def test_a_governor_that_holds_the_cpu_back(governor: str, mhz: int, valid: bool) -> None:
+    found = verdict(QUIET, conditions=looks(0, 0, clusters=clusters(governor, mhz)))
+    assert found.valid is valid
+    assert valid or "governor 'powersave' held the CPU at 1500 of 2400 MHz" in found.reasons[0]
+
+
+def test_the_governor_of_cores_that_were_not_used_is_no_matter() -> None:
+    conditions = looks(0, 0, clusters=clusters("powersave", 1500))
+    assert verdict(QUIET, conditions=conditions, cpus=(4, 5)).valid
+    assert not verdict(QUIET, conditions=conditions, cpus=(3, 4)).valid
+
+
+@pytest.mark.parametrize(
+    ("other", "threads", "cores", "valid"),
+    [
+        (3.0, 1, 4, True),
+        (3.5, 1, 4, False),
+        (0.6, 4, 4, False),
+        (0.2, 4, 4, True),
+        (9, 1, None, True),
+    ],
+)
+def test_other_programs_may_use_what_we_leave(
+    other: float, threads: int, cores: int | None, valid: bool
+) -> None:
+    conditions = looks(0, 0, 0, other_cpu=other)
+    found = verdict(QUIET, conditions=conditions, threads=threads, cores=cores)
+    assert found.valid is valid
+    assert valid or "other programs kept" in found.reasons[0]
+
+
+def test_a_device_that_still_heats_up() -> None:
+    warming = [looks(0, temperature_c=celsius)[0] for celsius in (45.0, 55.0, 61.0)]
+    [reason] = verdict(QUIET, conditions=warming).reasons
+    assert "heating up, from 45 to 61" in reason
+    assert verdict(QUIET, conditions=warming[:2]).valid
+
+
+def test_heat_is_no_fault_where_it_is_what_is_measured() -> None:
+    hot = looks(2_400_000_000, 1_500_000_000, throttled=True, temperature_c=85)
+    drifting = [20.0] * 500 + [40.0] * 500
+    assert len(verdict(drifting, conditions=hot).reasons) >= 3
+    assert verdict(drifting, conditions=hot, sustained=True).valid
+    assert not verdict(drifting, conditions=hot, sustained=True, emulated=True).valid
+
+
+def test_only_the_frequency_of_cores_that_were_used_counts() -> None:
+    def both(small: int, big: int) -> tuple[ClusterState, ...]:
+        return (
+            ClusterState(cpus=(0, 1), frequency_hz=small),
+            ClusterState(cpus=(2, 3), frequency_hz=big),
+        )
+
+    moving = [
+        looks(0, clusters=both(1_000_000_000, hertz))[0] for hertz in (2_000_000_000, 1_500_000_000)
+    ]
+    assert not verdict(QUIET, conditions=moving).valid
+    assert verdict(QUIET, conditions=moving, cpus=(0, 1)).valid
