@@ -23,12 +23,14 @@ from .cli_common import (
     RuntimeName,
     State,
     Target,
+    complete_device,
     complete_target,
     preview_export,
     progress,
     show,
     show_plan,
 )
+from .cli_devices import devices_app
 from .cli_profile import check_output, show_runs
 from .cli_quantize import add_commands
 from .errors import DeviceError, EdgewrightError, UsageError
@@ -46,6 +48,7 @@ app = typer.Typer(
 )
 targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_command=True)
 app.add_typer(targets_app, name="targets")
+app.add_typer(devices_app, name="devices")
 add_commands(app)
 
 
@@ -218,7 +221,13 @@ def profile(
         typer.Argument(help="An .onnx or .tflite file; several are measured in turn."),
     ],
     device: Annotated[
-        str, typer.Option("--device", "-d", help="local or ssh://user@host:port")
+        str,
+        typer.Option(
+            "--device",
+            "-d",
+            help="A device by its name in the devices file, local or ssh://user@host:port.",
+            autocompletion=complete_device,
+        ),
     ] = "local",
     runtime: Annotated[
         RuntimeName | None, typer.Option(help="By default what the device has for the format.")
@@ -252,6 +261,21 @@ def profile(
             help="Go on for so long, to show what heat does.",
         ),
     ] = None,
+    wait: Annotated[
+        float,
+        typer.Option(min=0.0, max=1e6, help="Seconds to wait for another measurement's end there."),
+    ] = 600.0,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Give up at once where another measurement runs.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Collect the result of this very measurement, which is on the device or runs "
+            "there still; start none.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -276,6 +300,8 @@ def profile(
         cpus=parse_cpus(cpus),
         runtime=runtime,
         sustained_minutes=sustained,
+        busy_s=0.0 if no_wait else wait,
+        resume=resume,
     )
     with progress() as listener:
         runs = profile_in_turn(
@@ -338,7 +364,12 @@ def ship(
     project: Annotated[Path, typer.Argument(help="The project file, edgewright.toml.")],
     device: Annotated[
         list[str] | None,
-        typer.Option("--device", "-d", help="Measure there instead of the project's devices."),
+        typer.Option(
+            "--device",
+            "-d",
+            help="Measure there instead of the project's devices.",
+            autocompletion=complete_device,
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Directory for artifacts, runs and result.json.")

@@ -31,6 +31,13 @@ def complete_target(incomplete: str) -> list[str]:
     return sorted(p.stem for p in folder.glob("*.toml") if p.stem.startswith(incomplete))
 
 
+def complete_device(incomplete: str) -> list[str]:
+    from .profiler.devices_path import device_names
+
+    here = ["local"] if "local".startswith(incomplete) else []
+    return [*here, *device_names(incomplete)]
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be made and why; make nothing.")

@@ -13,6 +13,7 @@ from .cli_common import (
     Json,
     Mode,
     RuntimeName,
+    complete_device,
     complete_target,
     preview_export,
     progress,
@@ -107,7 +108,12 @@ def quantize(
     max_drop: MaxDrop = 0.01,
     device: Annotated[
         str | None,
-        typer.Option("--device", "-d", help="Measure there; by default on this host."),
+        typer.Option(
+            "--device",
+            "-d",
+            help="Measure there; by default on this host.",
+            autocompletion=complete_device,
+        ),
     ] = None,
     runtime: Annotated[
         RuntimeName | None, typer.Option(help="By default what the device has for the format.")

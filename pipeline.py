@@ -18,12 +18,12 @@ from .exporters.request import ExportRequest
 from .exporters.runtime import LoadedArtifact
 from .exporters.source import parse_source
 from .profiler.bench import REFERENCE_SAMPLES, open_devices, run_all, with_answers
+from .profiler.devices_file import open_device
 from .profiler.gate import Judged, Limits, Measured, Verdict, decide, judge
 from .profiler.job import MeasuredModel, MeasureSettings, OnProgress
 from .profiler.measure import measure
 from .profiler.quantization import Quantization
 from .profiler.result import FailedRun, Run
-from .profiler.transports import open_transport
 from .project import Project
 from .targets.load import load_target
 
@@ -194,7 +194,7 @@ def profile_in_turn(
     models = [_to_measure(path, reference, inputs, batch) for path in paths]
     if len({model.name for model in models}) < len(models):
         models = [replace(model, name=str(path)) for model, path in zip(models, paths, strict=True)]
-    transport = open_transport(device)
+    transport = open_device(device)
     try:
         return measure(transport, models, settings, on_progress)
     finally:

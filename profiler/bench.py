@@ -13,11 +13,11 @@ from ..exporters.data import Sample
 from ..exporters.evaluate import answers
 from ..exporters.runtime import LoadedArtifact
 from .deploy import remove
+from .devices_file import open_device
 from .gate import Measured
 from .job import MeasuredModel, MeasureSettings, OnProgress, ProgressEvent
 from .measure import measure
 from .result import Mode, Run
-from .transports import open_transport
 from .transports.base import Transport
 
 #: How often a measurement is taken, in all, when the device's other work spoils it.
@@ -28,9 +28,12 @@ REFERENCE_SAMPLES = 4
 
 
 @contextlib.contextmanager
-def open_devices(addresses: Sequence[str]) -> Iterator[Bench]:
-    """Devices to measure on; what was sent there is removed when the user interrupts."""
-    bench = Bench({address: open_transport(address) for address in addresses})
+def open_devices(devices: Sequence[str]) -> Iterator[Bench]:
+    """Devices to measure on, by name or address.
+
+    What was sent there is removed when the user interrupts.
+    """
+    bench = Bench({device: open_device(device) for device in devices})
     try:
         yield bench
     except KeyboardInterrupt:

@@ -40,6 +40,7 @@ from ..files import sha256_file
 from ..targets.cpuinfo import clusters_from_cpuinfo, features_from_cpuinfo
 from ..targets.profile import Architecture
 from .agent_archive import agent_archive
+from .owner import Holder
 from .result import DeviceFacts
 from .runners import Installed
 from .transports.base import Completed, Transport
@@ -170,6 +171,21 @@ class Deployed:
     reused_bytes: int
 
 
+def device_directory(transport: Transport, base: str | None = None) -> str | None:
+    """The directory on the device; None: `.cache/edgewright` below the home there.
+
+    Raises:
+        UsageError: `base`, or what the environment variable says, is not an absolute path.
+    """
+    named = base or os.environ.get(DIRECTORY_VARIABLE) or transport.directory
+    if named is not None and (not named.startswith("/") or not named.strip("/")):
+        raise UsageError(
+            f"{named!r} can't be the directory on the device: an absolute path is expected",
+            hint=f"set {DIRECTORY_VARIABLE} to a directory that the device's user can write to",
+        )
+    return named and named.rstrip("/")
+
+
 def install_agent(
     transport: Transport,
     *,
@@ -199,18 +215,7 @@ def install_agent(
             f"{transport.address} has no {wanted}",
             hint="install Python 3 there, e.g. `sudo apt install python3 python3-pip`",
         )
-    base = (
-        base
-        or os.environ.get(DIRECTORY_VARIABLE)
-        or transport.directory
-        or f"{lines[-1]}/.cache/edgewright"
-    )
-    if not base.startswith("/") or base == "/":
-        raise UsageError(
-            f"{base!r} can't be the directory on the device: an absolute path is expected",
-            hint=f"set {DIRECTORY_VARIABLE} to a directory that the device's user can write to",
-        )
-    base = base.rstrip("/")
+    base = device_directory(transport, base) or f"{lines[-1]}/.cache/edgewright"
     archive = agent_archive()
     sha256 = hashlib.sha256(archive).hexdigest()
     final = f"{base}/blobs/{sha256}.pyz"
@@ -230,6 +235,11 @@ def install_agent(
     if not state["whole"]:
         raise IntegrityError(f"{transport.address}: the agent arrived damaged, twice")
     return Agent(transport, command, base, final, sha256, state["free_bytes"])
+
+
+def blob_paths(agent: Agent, blobs: Sequence[Blob]) -> list[str]:
+    """Where files are on the device, or would be."""
+    return [f"{agent.base}/blobs/{blob.sha256}{blob.suffix}" for blob in blobs]
 
 
 def deploy(
@@ -253,7 +263,7 @@ def deploy(
         NoSpaceOnDevice: the disk has no room, or ran full.
         IntegrityError: a file arrived other than it was sent.
     """
-    paths = [f"{agent.base}/blobs/{blob.sha256}{blob.suffix}" for blob in blobs]
+    paths = blob_paths(agent, blobs)
     wanted = dict(zip(paths, blobs, strict=True))
     deliveries = [
         _Delivery(blob, path, _resumable_part(path) if blob.size_bytes >= RESUMED_BYTES else "")
@@ -410,13 +420,18 @@ def _unanswered(address: str, command: str, done: Completed) -> DeviceError:
     return AgentFailed(f"{words} and no answer: {_last(done.stderr) or 'it said nothing'}")
 
 
-def _refused(address: str, error: dict[str, str]) -> DeviceError | IntegrityError | UsageError:
+def busy(address: str, holder: Holder) -> DeviceBusy:
+    """The error of a device on which another measurement runs."""
+    return DeviceBusy(
+        f"{address} is busy: {holder.describe()}",
+        hint="wait until it has ended: two at once would disturb each other",
+    )
+
+
+def _refused(address: str, error: dict[str, Any]) -> DeviceError | IntegrityError | UsageError:
     kind, message = error["kind"], error["message"]
     if kind == "busy":
-        return DeviceBusy(
-            f"{address} is busy with another measurement (run {message[:16] or 'unknown'})",
-            hint="wait until it has ended: two at once would disturb each other",
-        )
+        return busy(address, Holder.model_validate(error["holder"]))
     if kind == "cpus":
         return UsageError(f"{address}: {message}", hint="name other cores, or leave them out")
     if kind == "integrity":

@@ -166,6 +166,8 @@ class MeasureSettings:
         deadline_s: after which the device gives up; None: from the mode and the number of models.
         reconnect_s: how long a lost connection is tried again.
         busy_s: how long the end of another measurement on the device is waited for.
+        resume: the result of a measurement that is on the device already is all that is wanted:
+            nothing is sent and none is started.
         poll_s: how often the device is looked at.
         quiet_s: without news for so long, the agent is asked whether the measurement still lives.
         pick_up_s: how old a finished measurement left on the device may be to be taken for this.
@@ -183,6 +185,7 @@ class MeasureSettings:
     deadline_s: float | None = None
     reconnect_s: float = 60.0
     busy_s: float = 600.0
+    resume: bool = False
     poll_s: float = 0.5
     quiet_s: float = 10.0
     pick_up_s: float = 3600.0

@@ -32,8 +32,9 @@ from ..errors import (
 )
 from ..exporters.artifact import Array
 from .collected import HINTS, Context, read_outputs
-from .deploy import Agent, Blob, Deployed, deploy, install_agent, remove
+from .deploy import Agent, Blob, blob_paths, busy, deploy, install_agent, remove
 from .job import MeasuredModel, MeasureSettings, OnProgress, Phase, ProgressEvent
+from .owner import Holder, owner_name, this_owner
 from .result import FailedRun, Run
 from .runners import Runner, choose_runner
 from .transports.base import Transport
@@ -44,6 +45,9 @@ T = TypeVar("T")
 
 #: How long past its own deadline a measurement may hang before it is ended from here.
 GRACE_S = 120.0
+RESUME_HINT = (
+    "the measurement goes on there: the same command picks it up; with --resume it starts none anew"
+)
 
 
 def measure(
@@ -145,13 +149,19 @@ class _Measurement:
         ]
         with tempfile.TemporaryDirectory(prefix="edgewright-") as name:
             scratch = Path(name)
-            deployed, inputs = self.patiently(lambda: self.push(agent, scratch))
-            job = self.job(deployed, runners)
-            run_id = self.run_id(agent, job, inputs)
+            blobs = self.blobs(scratch)
+            if not self.settings.resume:
+                self.patiently(lambda: self.push(agent, blobs))
+            job = self.job(blob_paths(agent, blobs), runners)
+            run_id = self.run_id(agent, job, [blob.sha256 for blob in blobs[1::2]])
             self.directory = f"{agent.base}/runs/{run_id}"
             self.start(agent, job, scratch)
-            started_at = self.follow(agent)
-            document, outputs = self.patiently(lambda: self.collect(agent, scratch))
+            try:
+                started_at = self.follow(agent)
+                document, outputs = self.patiently(lambda: self.collect(agent, scratch))
+            except Unreachable as error:
+                error.hint = error.hint or RESUME_HINT
+                raise
         self.patiently(lambda: remove(self.transport, self.directory))
         if "error" in document:
             raise NoSpaceOnDevice(
@@ -224,7 +234,8 @@ class _Measurement:
 
         def waiting(state: RetryCallState) -> None:
             if state.attempt_number == 1 and state.outcome is not None:
-                self.tell("connect", message=f"{state.outcome.exception()}; waiting for its end")
+                limit = f"waiting up to {self.settings.busy_s:g} s for its end"
+                self.tell("connect", message=f"{state.outcome.exception()}; {limit}")
 
         return Retrying(
             retry=retry_if_exception_type(DeviceBusy),
@@ -234,9 +245,9 @@ class _Measurement:
             reraise=True,
         )(action)
 
-    def push(self, agent: Agent, scratch: Path) -> tuple[Deployed, list[str]]:
-        """Models and reference inputs; returns where they are, and the inputs' hashes."""
-        blobs = []
+    def blobs(self, scratch: Path) -> list[Blob]:
+        """Each model, and its reference inputs."""
+        blobs: list[Blob] = []
         for index, model in enumerate(self.models):
             try:
                 blob = Blob.of(model.path)
@@ -252,6 +263,9 @@ class _Measurement:
             path = scratch / f"inputs-{index}.npz"
             np.savez(path, **arrays)  # type: ignore[arg-type]
             blobs += [blob, Blob.of(path)]
+        return blobs
+
+    def push(self, agent: Agent, blobs: Sequence[Blob]) -> None:
         deployed = deploy(
             agent, blobs, lambda done, total: self.tell("push", done, total), self.sent
         )
@@ -261,9 +275,8 @@ class _Measurement:
             deployed.sent_bytes,
             f"sent {deployed.sent_bytes} bytes, {deployed.reused_bytes} were there",
         )
-        return deployed, [blob.sha256 for blob in blobs[1::2]]
 
-    def job(self, deployed: Deployed, runners: Sequence[Runner]) -> dict[str, Any]:
+    def job(self, paths: Sequence[str], runners: Sequence[Runner]) -> dict[str, Any]:
         return {
             "threads": self.settings.threads,
             "cpus": self.settings.cpus,
@@ -274,9 +287,9 @@ class _Measurement:
                 {
                     "name": model.name,
                     "runtime": runner.name,
-                    "path": deployed.paths[2 * index],
+                    "path": paths[2 * index],
                     "size_bytes": model.size_bytes,
-                    "inputs_path": deployed.paths[2 * index + 1],
+                    "inputs_path": paths[2 * index + 1],
                     "input_count": len(model.inputs[0]),
                 }
                 for index, (model, runner) in enumerate(zip(self.models, runners, strict=True))
@@ -284,18 +297,27 @@ class _Measurement:
         }
 
     def run_id(self, agent: Agent, job: dict[str, Any], inputs: Sequence[str]) -> str:
-        text = json.dumps(
-            [agent.sha256, job, [model.sha256 for model in self.models], inputs], sort_keys=True
-        )
+        """Names the measurement by all that it depends on; another user's is another."""
+        models = [model.sha256 for model in self.models]
+        text = json.dumps([owner_name(), agent.sha256, job, models, inputs], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def start(self, agent: Agent, job: dict[str, Any], scratch: Path) -> None:
         """Starts it, unless it runs already or has just finished."""
-        found = self.patiently(lambda: agent.ask("poll", self.directory))
-        too_old = found.get("started_s_ago", 0) > self.settings.pick_up_s
-        if found["state"] == "running" or (found["state"] == "finished" and not too_old):
+        begin_words = ("start", self.directory, "--owner", this_owner().model_dump_json())
+        found = self.when_free(lambda: self.patiently(lambda: self.find(agent)))
+        if self.is_wanted(found):
+            self.patiently(lambda: agent.ask(*begin_words))
             self.tell("connect", message="picking up the measurement that is on the device")
             return
+        if self.settings.resume:
+            if found["state"] == "stale":
+                self.raise_ended(found)
+            raise DeviceError(
+                f"{self.transport.address} has no measurement of {self.names} with these settings, "
+                "started by this user on this host with this version of Edgewright",
+                hint="`edgewright devices show` lists what is there; measure without --resume",
+            )
         path = scratch / "job.json"
         path.write_text(json.dumps(job), encoding="utf-8")
 
@@ -303,11 +325,17 @@ class _Measurement:
             if found["state"] != "absent":
                 agent.ask("stop", self.directory)
                 remove(self.transport, self.directory)
-            self.transport.run(["mkdir", "-p", "--", self.directory])
+
+        waited = False
 
         def begin() -> None:
+            nonlocal waited
+            if waited:  # while others measured, a second process may have begun this very one
+                self.find(agent)
+            waited = True
+            self.transport.run(["mkdir", "-p", "--", self.directory])
             self.transport.push(path, f"{self.directory}/job.json")
-            agent.ask("start", self.directory)
+            agent.ask(*begin_words)
 
         self.patiently(prepare)
         try:
@@ -316,6 +344,28 @@ class _Measurement:
             if not error.transient:
                 remove(self.transport, self.directory)
             raise
+
+    def find(self, agent: Agent) -> dict[str, Any]:
+        """What the device says of this measurement.
+
+        Raises:
+            DeviceBusy: another process on this host waits for the same.
+        """
+        found = agent.ask("poll", self.directory)
+        holder = Holder.model_validate(found.get("holder", {}))
+        if found["state"] in ("running", "finished") and holder.is_followed_here:
+            raise busy(self.transport.address, holder)
+        return found
+
+    def is_wanted(self, found: dict[str, Any]) -> bool:
+        """Whether what is on the device is the measurement asked for, and no old one."""
+        if found["state"] == "finished":
+            return self.settings.resume or found["started_s_ago"] <= self.settings.pick_up_s
+        return bool(found["state"] == "running")
+
+    @property
+    def names(self) -> str:
+        return ", ".join(model.name for model in self.models)
 
     def follow(self, agent: Agent) -> str:
         """Reports progress until the measurement has ended; returns when it began (UTC)."""

@@ -8,7 +8,8 @@ and exits with 3.
     conditions              temperatures, frequencies, battery, load: its state now
     look [FINAL PART]...    SHA-256 of FINAL, null where there is none, and the size of PART
     adopt [SHA PART FINAL]  renames PART to FINAL if its SHA-256 is right, else deletes it
-    start DIR               starts the measurement described by DIR/job.json, detached
+    start DIR [--owner O]   starts the measurement described by DIR/job.json, detached; where it
+                            runs already or is finished, it is the owner's from now on
     poll DIR [--since N]    its state and its progress from line N on
     stop DIR                ends it and every process it started
     run DIR                 the measurement itself, in the foreground (what `start` starts)
@@ -21,5 +22,5 @@ clock is too coarse to see is taken to last as long as the clock's resolution.
 
 Files of one measurement, BASE/runs/RUN_ID: job.json (pushed), pid, progress.jsonl, outputs-N.npz,
 worker-N.stderr, conductor.stderr, result.json (written whole, last). BASE/lock is held by whichever
-measurement runs, so that two never overlap on one device.
+measurement runs, so that two never overlap on one device; it says which, since when, and whose.
 """

@@ -19,10 +19,9 @@ LAUNCHER_VARIABLE = "EDGEWRIGHT_PYTHON"
 class Refusal(Exception):
     """Something that the host is told in so many words."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, **details: Any) -> None:
         super().__init__(message)
-        self.kind = kind
-        self.message = message
+        self.error: Json = dict(details, kind=kind, message=message)
 
 
 def self_command() -> List[str]:

@@ -190,7 +190,7 @@ def run(directory: str, lock: Optional[int]) -> Json:
 
     signal.signal(signal.SIGTERM, terminated)
     if lock is None:
-        lock = take_lock(directory)
+        lock = take_lock(directory, {})
     reserve = directory + "/reserve"
     try:
         write_pid(directory)

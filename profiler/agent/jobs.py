@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 
-from .common import Json, Refusal, self_command
+from .common import Json, Refusal, read_text, self_command
 from .cpus import choose_cpus
 from .files import last_lines
 from .processes import group_members, process_stat, read_pid
@@ -39,44 +39,86 @@ def poll(directory: str, since: int) -> Json:
     with contextlib.suppress(OSError):
         began = os.stat(directory + "/pid").st_mtime
         document["started_s_ago"] = max(0.0, time.time() - began)
+    holder = read_holder(lock_path(directory))
+    if holder.get("run") == os.path.basename(directory):
+        document["holder"] = holder
     if state == "stale":
         document["stderr"] = last_lines(directory + "/conductor.stderr")
     return document
 
 
-def take_lock(directory: str) -> int:
+def lock_path(directory: str) -> str:
+    return os.path.dirname(os.path.dirname(os.path.abspath(directory))) + "/lock"
+
+
+def read_holder(path: str) -> Json:
+    """What the lock says of whoever took it last: run, models, owner, for how long; or nothing."""
+    try:
+        holder = json.loads(read_text(path))
+        holder["for_s"] = max(0.0, time.time() - holder["since"])
+        return dict(holder)
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def write_holder(lock: int, directory: str, owner: Json, since: float) -> None:
+    """In place: the lock is this file, not another of the same name."""
+    models = []
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        job = json.loads(read_text(directory + "/job.json"))
+        models = [model["name"] for model in job["models"]]
+    holder = dict(owner, run=os.path.basename(directory), models=models, since=since)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps(holder).encode(), 0)
+
+
+def take_lock(directory: str, owner: Json) -> int:
     """The device-wide lock, as an open file: it goes with the last process that has it.
+
+    Args:
+        owner: what it says of the one for whom it is taken.
 
     Raises:
         Refusal: another measurement runs.
     """
-    base = os.path.dirname(os.path.dirname(os.path.abspath(directory)))
-    lock = os.open(base + "/lock", os.O_RDWR | os.O_CREAT, 0o600)
+    path = lock_path(directory)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        holder = os.read(lock, 200).decode("utf-8", "replace").strip()
         os.close(lock)
         if error.errno not in (errno.EAGAIN, errno.EACCES):
             raise
-        raise Refusal("busy", holder) from None
-    os.ftruncate(lock, 0)
-    os.write(lock, os.path.basename(directory).encode())
+        raise Refusal("busy", "another measurement runs", holder=read_holder(path)) from None
+    write_holder(lock, directory, owner, time.time())
     return lock
 
 
-def start(directory: str) -> Json:
+def take_over(directory: str, owner: Json) -> None:
+    """Makes a measurement that runs, or is finished, the owner's."""
+    path = lock_path(directory)
+    holder = read_holder(path)
+    if holder.get("run") == os.path.basename(directory):
+        lock = os.open(path, os.O_RDWR)
+        try:
+            write_holder(lock, directory, owner, holder["since"])
+        finally:
+            os.close(lock)
+
+
+def start(directory: str, owner: Json) -> Json:
     """Starts the measurement, or says that it runs or is finished."""
     state = state_of(directory)
     if state in ("running", "finished"):
+        take_over(directory, owner)
         return {"state": state, "started": False}
     with open(directory + "/job.json", encoding="utf-8") as handle:
         job: Json = json.load(handle)
     choose_cpus(job["cpus"], job["cluster_counts"])
     try:
-        lock = take_lock(directory)
+        lock = take_lock(directory, owner)
     except Refusal as refusal:
-        if refusal.message == os.path.basename(directory):
+        if refusal.error["holder"].get("run") == os.path.basename(directory):
             return {"state": "running", "started": False}
         raise
     with contextlib.suppress(FileNotFoundError):

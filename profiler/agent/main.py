@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
         document = _ANSWERS[given.command](given)
     except Refusal as refusal:
         code = 3
-        document = {"error": {"kind": refusal.kind, "message": refusal.message}}
+        document = {"error": refusal.error}
     except OSError as error:
         code = 3
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("start", "poll", "stop", "run"):
         commands.add_parser(name).add_argument("directory", type=os.path.abspath)
     commands.choices["poll"].add_argument("--since", type=int, default=0)
+    commands.choices["start"].add_argument("--owner", type=json.loads, default={})
     commands.choices["run"].add_argument("--lock-fd", type=int)
     return parser
 
@@ -77,7 +78,7 @@ def _adopt(given: argparse.Namespace) -> Json:
 def _start(given: argparse.Namespace) -> Json:
     from .jobs import start
 
-    return start(given.directory)
+    return start(given.directory, given.owner)
 
 
 def _poll(given: argparse.Namespace) -> Json:

@@ -310,8 +310,14 @@ def test_the_lock_is_for_the_whole_device(workplace: Workplace, tmp_path: Path) 
     model = measured(matmul(tmp_path / "m.onnx"))
     first = workplace.prepare(model, run_id="first", sampling=LONG)
     second = workplace.prepare(model, run_id="second")
-    ask("start", first)
-    assert ask("start", second)["error"] == {"kind": "busy", "message": "first"}
+    ask("start", first, "--owner", '{"name": "ann@lab", "pid": 7}')
+    error = ask("start", second)["error"]
+    assert error["kind"] == "busy"
+    holder = error["holder"]
+    assert 0 <= holder.pop("for_s") < 60 and abs(holder.pop("since") - time.time()) < 60
+    assert holder == {"run": "first", "models": ["m"], "name": "ann@lab", "pid": 7}
+    ask("start", first, "--owner", '{"name": "bob@lab"}')
+    assert ask("poll", first)["holder"]["name"] == "bob@lab", "it is his from now on"
     ask("stop", first)
     ask("start", second)
     workplace.finish(second)

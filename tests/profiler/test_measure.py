@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from devices.inprocess import InProcessDevice
+from devices.processes import wait_until
 from small_models import (
     GOLDEN,
     LONG,
@@ -30,6 +32,7 @@ from small_models import (
 from edgewright.errors import (
     AgentFailed,
     DeviceBusy,
+    DeviceError,
     DeviceOutOfMemory,
     NoSpaceOnDevice,
     RuntimeMissing,
@@ -409,12 +412,70 @@ def test_out_of_memory(base: Path, tmp_path: Path) -> None:
         measure(LocalTransport(), [model], settings(base, python=str(python)))
 
 
+def test_resuming_takes_what_is_there_and_starts_nothing(base: Path, tmp_path: Path) -> None:
+    path = matmul(tmp_path / "m.onnx")
+    asked = settings(base, SECONDS, resume=True)
+    watched = Watched()
+    with pytest.raises(DeviceError, match="has no measurement of m with these settings"):
+        measure(watched, [measured(path)], asked)
+    assert [Path(name).suffix for name in watched.pushed] == [".part"], "the agent alone"
+    process = host(path, base, "SECONDS")
+    process.kill()
+    process.communicate()
+    [directory] = (base / "runs").iterdir()
+    started = (directory / "pid").read_text()
+    # While it runs, and when it has long been finished.
+    watched = Watched()
+    watched.before = lambda command: (_ for _ in ()).throw(cut) if command[0] == "tail" else None
+    cut = Unreachable("local: gone")
+    with pytest.raises(Unreachable) as raised:
+        measure(watched, [measured(path)], replace(asked, reconnect_s=0.2))
+    assert "--resume" in str(raised.value.hint)
+    assert (directory / "pid").read_text() == started
+    wait_until(lambda: (directory / "result.json").exists())
+    os.utime(directory / "pid", (1e9, 1e9))
+    run = only_run(measure(watched, [measured(path)], asked))
+    assert run.correctness.status == "passed" and watched.pushed == []
+    assert list((base / "runs").iterdir()) == []
+
+
+def test_resuming_what_died_says_so(base: Path, tmp_path: Path) -> None:
+    path = matmul(tmp_path / "m.onnx")
+    process = host(path, base, "LONG")
+    process.kill()
+    process.communicate()
+    [directory] = (base / "runs").iterdir()
+    os.kill(int((directory / "pid").read_text()), signal.SIGKILL)
+    with pytest.raises(AgentFailed, match=r"ended without a result \(stale\)"):
+        measure(LocalTransport(), [measured(path)], settings(base, LONG, resume=True))
+    assert list((base / "runs").iterdir()) == []
+
+
+def test_two_processes_of_one_user_each_get_a_result(base: Path, tmp_path: Path) -> None:
+    path = matmul(tmp_path / "m.onnx")
+    first = host(path, base, "SECONDS")
+    said: list[str] = []
+    second = measure(
+        LocalTransport(),
+        [measured(path)],
+        settings(base, SECONDS),
+        lambda event: said.append(event.message),
+    )
+    _, errors = first.communicate(timeout=30)
+    assert first.returncode == 0, errors
+    [told] = [message for message in said if "busy" in message]
+    assert f"process {first.pid} there) has been measuring m for" in told
+    assert only_run(second).correctness.status == "passed"
+    assert list((base / "runs").iterdir()) == []
+
+
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_busy_device_is_waited_for(base: Path, tmp_path: Path, ends: bool) -> None:
     base.mkdir()
     said: list[str] = []
     with (base / "lock").open("w") as lock:
-        lock.write("0123456789abcdef" * 4)
+        holder = {"name": "ann@lab", "pid": 12, "run": "0123456789abcdef" * 4, "models": ["n"]}
+        lock.write(json.dumps({**holder, "since": time.time() - 300}))
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
 
@@ -433,10 +494,15 @@ def test_a_busy_device_is_waited_for(base: Path, tmp_path: Path, ends: bool) -> 
 
         if ends:
             assert len(run()) == 1
-            assert any("run 0123456789abcdef" in message for message in said)
+            [told] = [message for message in said if "busy" in message]
+            assert told.endswith("waiting up to 30 s for its end")
         else:
-            with pytest.raises(DeviceBusy, match=r"busy with another .* \(run 0123456789abcdef\)"):
+            with pytest.raises(DeviceBusy) as raised:
                 run()
+            assert raised.value.message == (
+                "local is busy: ann@lab (process 12 there) has been measuring n for 5 min "
+                "(run 0123456789abcdef)"
+            )
     assert list((base / "runs").iterdir()) == []
 
 

@@ -1,0 +1,178 @@
+"""The commands about the user's devices."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .cli_common import Json, complete_device, complete_target, show
+from .errors import EdgewrightError, UsageError
+
+if TYPE_CHECKING:
+    from .profiler.cleaning import Leftovers
+
+devices_app = typer.Typer(
+    help="Your devices: a name, an address and a profile for each.", invoke_without_command=True
+)
+
+Name = Annotated[
+    str, typer.Argument(help="A device's name or address.", autocompletion=complete_device)
+]
+
+
+@devices_app.callback()
+def _devices(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_devices()
+
+
+@devices_app.command("list")
+def list_devices(
+    check: Annotated[bool, typer.Option("--check", help="Ask each whether it answers.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List your devices."""
+    from dataclasses import asdict
+
+    from .profiler.device_states import check_devices
+    from .profiler.devices_file import read_devices
+    from .profiler.devices_path import devices_path
+
+    path = str(devices_path())
+    devices = list(read_devices().values())
+    states = check_devices(devices) if check else None
+    rows = [device.model_dump(mode="json") for device in devices]
+    for row, state in zip(rows, states or (), strict=bool(states)):
+        row.update(asdict(state))
+
+    def table() -> Any:
+        from .profiler.tables_devices import devices_table
+
+        return devices_table(devices, states, path)
+
+    show({"schema_version": 1, "file": path, "devices": rows}, table, as_json)
+
+
+@devices_app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="What to call it: letters, digits, '.', '_', '-'.")],
+    address: Annotated[str, typer.Argument(help="ssh://[user@]host[:port], or local.")],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            help="The profile that it is like: a target's name, or a TOML file.",
+            autocompletion=complete_target,
+        ),
+    ] = None,
+    note: Annotated[str | None, typer.Option(help="Words for yourself.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over a device of this name.")
+    ] = False,
+) -> None:
+    """Write a device down; the device itself is not asked."""
+    from .profiler.devices_file import add_device
+    from .profiler.devices_path import devices_path
+
+    add_device(name, address, target=target, note=note, replace=replace)
+    print(f"{name} is in {devices_path()}", file=sys.stderr)
+
+
+@devices_app.command("remove")
+def remove(
+    name: Annotated[str, typer.Argument(help="Its name.", autocompletion=complete_device)],
+) -> None:
+    """Take a device out of your list; nothing on it is touched (see `clean`)."""
+    from .profiler.devices_file import remove_device
+    from .profiler.devices_path import devices_path
+
+    remove_device(name)
+    print(f"{name} is no longer in {devices_path()}", file=sys.stderr)
+
+
+@devices_app.command("shell")
+def shell(
+    device: Name,
+    command: Annotated[
+        list[str] | None, typer.Argument(help="After `--`: one command to run.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=1e6, help="Seconds that the command may take.")
+    ] = 3600.0,
+) -> None:
+    """Open a shell on a device, or run one command there.
+
+    A command's output comes when it has ended; its exit code becomes this one's.
+    """
+    import os
+
+    from .profiler.device_shell import shell_command
+    from .profiler.devices_file import find_device, open_device
+
+    if command:
+        with contextlib.closing(open_device(device)) as transport:
+            done = transport.run(command, timeout_s=timeout)
+        sys.stdout.write(done.stdout)
+        sys.stderr.write(done.stderr)
+        sys.stdout.flush()
+        sys.exit(done.code)
+    words = shell_command(find_device(device).address)
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "a shell needs a terminal",
+            hint="run one command: edgewright devices shell NAME -- COMMAND",
+        )
+    os.execv(words[0], words)
+
+
+@devices_app.command("clean")
+def clean(
+    device: Annotated[
+        str | None,
+        typer.Argument(help="A device's name or address.", autocompletion=complete_device),
+    ] = None,
+    everywhere: Annotated[bool, typer.Option("--all", help="All devices of your list.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where another user's measurement runs.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be ended and removed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """End what Edgewright runs on a device, and remove all that it keeps there.
+
+    The models, the agent, runtimes and results not yet collected; the next measurement sends them
+    again.
+    """
+    from .profiler.cleaning import clean as run_clean
+    from .profiler.cleaning import look
+    from .profiler.devices_file import open_device, read_devices
+
+    if everywhere == (device is not None):
+        raise UsageError("name one device, or give --all")
+    results: dict[str, Leftovers | EdgewrightError] = {}
+    for name in read_devices() if device is None else [device]:
+        try:
+            with contextlib.closing(open_device(name)) as transport:
+                results[name] = look(transport) if dry_run else run_clean(transport, force=force)
+        except EdgewrightError as error:
+            if device is not None:
+                raise
+            results[name] = error
+
+    def table() -> Any:
+        from .profiler.tables_devices import cleaned_table
+
+        return cleaned_table(results, dry_run)
+
+    from .profiler.report_devices import cleaned_document
+
+    show(cleaned_document(results, dry_run), table, as_json)
+    codes = [e.exit_code for e in results.values() if isinstance(e, EdgewrightError)]
+    if codes:
+        raise typer.Exit(max(codes))

@@ -1,0 +1,161 @@
+"""The commands about devices, with what people get wrong."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clirunner import Cli
+from devices.sshd import SshdDevice
+from leftovers import begin, processes_of
+from small_models import matmul, measured
+
+from edgewright.profiler.deploy import install_agent
+from edgewright.profiler.transports.local import LocalTransport
+
+MODEL = Path(__file__).parent.parent / "examples" / "fashion-mnist" / "model.onnx"
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Cli]:
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("EDGEWRIGHT_DEVICES", str(tmp_path / "devices.toml"))
+    monkeypatch.setenv("EDGEWRIGHT_DEVICE_DIR", str(tmp_path / "base"))
+    yield Cli(monkeypatch, capsys)
+
+
+def test_add_list_remove(cli: Cli) -> None:
+    assert "edgewright devices add NAME ADDRESS" in cli("devices").out
+    assert cli("devices", "add", "pi", "ssh://pi@pi.example", "-t", "raspberry-pi-5").code == 0
+    assert cli("devices", "add", "here", "local", "--note", "this one").code == 0
+    cli.refuses("devices", "add", "pi", "local", saying="--replace")
+    cli.refuses("devices", "add", "a/b", "local", saying="can't be a device's name")
+    cli.refuses("devices", "add", "x", "telnet://y", saying="not one that Edgewright knows")
+    cli.refuses("devices", "add", "x", "local", "-t", "pi5x", saying="no target is called")
+    listed = cli("devices", "list", "--json").json
+    assert [d["name"] for d in listed["devices"]] == ["pi", "here"]
+    assert listed["devices"][0]["target"] == "raspberry-pi-5"
+    assert "this one" in cli("devices", "list").out
+    cli.refuses("devices", "remove", "pie", saying="did you mean pi?")
+    assert cli("devices", "remove", "pi").code == 0
+    assert [d["name"] for d in cli("devices", "list", "--json").json["devices"]] == ["here"]
+
+
+def test_a_name_stands_wherever_an_address_can(cli: Cli, tmp_path: Path) -> None:
+    cli("devices", "add", "here", "local")
+    run = cli("profile", MODEL, "--device", "here", "--no-wait", "--json")
+    assert run.code == 0, run
+    assert run.json["device"]["address"] == "local"
+    cli.refuses("profile", MODEL, "--device", "hree", saying="did you mean here?")
+    (tmp_path / "devices.toml").write_text("schema_version = 1\n[devices.here]\n")
+    cli.refuses("profile", MODEL, "--device", "here", saying="line 2")
+
+
+def test_nothing_to_resume(cli: Cli) -> None:
+    cli.refuses("profile", MODEL, "--resume", code=3, saying="has no measurement of model.onnx")
+
+
+def test_the_states_of_devices(
+    cli: Cli, sshd_device: SshdDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_SSH_CONFIG", str(sshd_device.ssh_config_path))
+    for name, address in [
+        ("good", sshd_device.url),
+        ("gone", f"ssh://{sshd_device.user}@127.0.0.1:1"),
+        ("here", "local"),
+    ]:
+        cli("devices", "add", name, address)
+    rows = cli("devices", "list", "--check", "--json").json["devices"]
+    assert [row["state"] for row in rows] == ["reachable", "unreachable", "reachable"]
+    assert "refused" in rows[1]["detail"] and rows[1]["hint"]
+    assert "unreachable" in cli("devices", "list", "--check").out
+    sshd_device.known_hosts_path.write_text("")
+    row = cli("devices", "list", "--check", "--json").json["devices"][0]
+    assert row["state"] == "host key not accepted"
+
+
+def test_one_command_in_a_shell(
+    cli: Cli, sshd_device: SshdDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_SSH_CONFIG", str(sshd_device.ssh_config_path))
+    cli("devices", "add", "board", sshd_device.url)
+    script = "echo out; echo err >&2; exit 7"
+    for device in ("board", "local"):
+        done = cli("devices", "shell", device, "--", "sh", "-c", script)
+        assert (done.code, done.out, done.err) == (7, "out\n", "err\n")
+    cli.refuses("devices", "shell", "local", "--timeout", "0.2", "--", "sleep", "9", code=3)
+    cli.refuses("devices", "shell", "boar", "--", "true", saying="did you mean board?")
+    cli.refuses("devices", "shell", "board", saying="needs a terminal")
+
+
+@pytest.mark.device
+def test_a_shell_on_a_terminal(real_sshd_device: SshdDevice) -> None:
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgewright", "devices", "shell", real_sshd_device.url],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "EDGEWRIGHT_SSH_CONFIG": str(real_sshd_device.ssh_config_path)},
+        start_new_session=True,
+    )
+    os.close(terminal)
+    os.write(controller, b"echo home is $HOME; exit 5\n")
+    said = b""
+    while True:
+        try:
+            piece = os.read(controller, 4096)
+        except OSError:  # the terminal's last user has gone
+            break
+        if not piece:
+            break
+        said += piece
+    os.close(controller)
+    assert process.wait(20) == 5, said
+    assert f"home is {real_sshd_device.home}".encode() in said
+
+
+def test_clean(cli: Cli, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    assert "nothing of Edgewright's" in cli("devices", "clean", "local").out
+    cli("devices", "add", "here", "local")
+    assert cli("profile", MODEL, "-d", "here").code == 0
+    (base / "mine.txt").write_text("not Edgewright's")
+    found = cli("devices", "clean", "here", "--dry-run", "--json").json["devices"][0]
+    assert found["size_bytes"] > MODEL.stat().st_size and found["processes"] == []
+    assert (base / "blobs").is_dir()
+    cleaned = cli("devices", "clean", "here")
+    assert "freed" in cleaned.out and "mine.txt" in cleaned.out
+    assert [path.name for path in base.iterdir()] == ["mine.txt"]
+    (base / "mine.txt").unlink()
+    cli("profile", MODEL, "-d", "here")
+    cli("devices", "add", "gone", "ssh://nobody@127.0.0.1:1")
+    both = cli("devices", "clean", "--all", "--json")
+    assert both.code == 3
+    here, gone = both.json["devices"]
+    assert here["size_bytes"] and gone["error"]["type"] == "Unreachable"
+    assert not base.exists()
+    assert "not cleaned" in cli("devices", "clean", "--all").out
+    cli.refuses("devices", "clean", saying="name one device, or give --all")
+    cli.refuses("devices", "clean", "here", "--all", saying="name one device")
+
+
+def test_clean_ends_what_runs(cli: Cli, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    agent = install_agent(LocalTransport())
+    begin(agent, measured(matmul(tmp_path / "m.onnx")), {"name": "ann@lab", "pid": 7})
+    assert processes_of(base)
+    refused = cli.refuses("devices", "clean", "local", code=3, saying="ann@lab")
+    assert "--force" in refused.err
+    assert processes_of(base) and base.exists()
+    dry = cli("devices", "clean", "local", "--dry-run")
+    assert "would end" in dry.out and "ann@lab" in dry.out
+    assert "ended" in cli("devices", "clean", "local", "--force").out
+    assert not processes_of(base) and not base.exists()
