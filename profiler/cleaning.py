@@ -16,7 +16,7 @@ from .transports.base import Transport
 
 #: What Edgewright writes into its directory on a device. Only this is removed: the directory may
 #: be one that the user named, with more in it.
-ENTRIES = ("blobs", "runs", "runtimes", "lock")
+ENTRIES = ("blobs", "blobs.json", "blobs.json.part", "runs", "runtimes", "lock")
 
 # $1: the directory, empty for the usual one. Prints it, the size in KiB of what is Edgewright's in
 # it, the processes that run from it, and what the lock says. Processes are those whose command line

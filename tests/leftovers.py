@@ -38,6 +38,8 @@ def begin(
     }
     job = {
         "threads": 1,
+        "cpus": None,
+        "cluster_counts": None,
         "deadline_s": deadline_s,
         "sampling": asdict(sampling),
         "models": [described],
