@@ -23,6 +23,7 @@ import numpy as np
 from ..errors import (
     AgentFailed,
     DeviceBusy,
+    DeviceError,
     DeviceTimeout,
     EdgewrightError,
     IntegrityError,
@@ -326,13 +327,14 @@ class _Measurement:
                 agent.ask("stop", self.directory)
                 remove(self.transport, self.directory)
 
-        waited = False
+        waited = theirs = False
 
         def begin() -> None:
-            nonlocal waited
+            nonlocal waited, theirs
+            theirs = waited
             if waited:  # while others measured, a second process may have begun this very one
                 self.find(agent)
-            waited = True
+            waited, theirs = True, False
             self.transport.run(["mkdir", "-p", "--", self.directory])
             self.transport.push(path, f"{self.directory}/job.json")
             agent.ask(*begin_words)
@@ -341,7 +343,7 @@ class _Measurement:
         try:
             self.when_free(lambda: self.patiently(begin))
         except EdgewrightError as error:
-            if not error.transient:
+            if not error.transient and not theirs:
                 remove(self.transport, self.directory)
             raise
 
