@@ -35,7 +35,9 @@ class Moment(Model):
     throttled: bool | None
 
 
-def over_time(samples_ms: Sequence[float], moments: Sequence[Moment]) -> tuple[Stretch, ...]:
+def over_time(
+    samples_ms: Sequence[float], moments: Sequence[Moment], unkept_s: float = 0.0
+) -> tuple[Stretch, ...]:
     """Cuts a run into stretches of about equal time.
 
     The moments are spread over the run's whole time by the clock, the samples over the time of the
@@ -44,8 +46,10 @@ def over_time(samples_ms: Sequence[float], moments: Sequence[Moment]) -> tuple[S
     Args:
         samples_ms: in the order they were taken.
         moments: the conditions while measuring, in order.
+        unkept_s: time of inferences between the samples, evenly.
     """
     ends = np.cumsum(samples_ms) / 1000
+    ends *= (ends[-1] + unkept_s) / ends[-1]
     edges = np.linspace(0, ends[-1], STRETCHES + 1)
     first, last = (moments[0].at_s, moments[-1].at_s) if moments else (0.0, 0.0)
     found = []

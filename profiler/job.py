@@ -100,6 +100,8 @@ class Sampling:
         warm_up_max_s: where the warm-up stops that does not get steady (`agent/steady.py`).
         cold_starts: how often a model is started in a process of its own; the last one goes on.
         power_s: how long the power is watched, where the device can tell what it draws.
+        keep_queries: where more are expected, so many are spread over the time; between them the
+            model is kept busy, and those times are not kept.
         conditions_every_s: how often the conditions are looked at while measuring.
     """
 
@@ -115,6 +117,7 @@ class Sampling:
     warm_up_max_s: float = 5.0
     cold_starts: int = 1
     power_s: float = 3.0
+    keep_queries: int = 5_000_000
     conditions_every_s: float = 1.0
 
 
@@ -147,6 +150,7 @@ def sustained(minutes: float) -> Sampling:
         seconds=60 * minutes,
         min_queries=20,
         max_queries=5_000_000,
+        keep_queries=500_000,
         conditions_every_s=max(1.0, minutes / 6),
     )
 

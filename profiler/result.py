@@ -278,6 +278,12 @@ class Run(Model):
     started_at: str = Field(description="UTC, ISO 8601, by the host's clock")
     samples_ms: tuple[Milliseconds, ...] = Field(min_length=1)
     rounds: tuple[Annotated[int, Field(ge=1)], ...]
+    unkept_s: float = Field(
+        default=0,
+        ge=0,
+        description="of a long run of a fast model: seconds of inferences between the samples, "
+        "which kept the device as warm as the samples did",
+    )
     warm_up_ms: tuple[Milliseconds, ...]
     warm_up: WarmUp | None = None
     cold_starts: tuple[ColdStart, ...] = Field(
@@ -333,7 +339,7 @@ class Run(Model):
             for moment in self.conditions
             if moment.taken == "during"
         ]
-        return over_time(self.samples_ms, looks)
+        return over_time(self.samples_ms, looks, self.unkept_s)
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -232,11 +232,12 @@ def _correctness_text(run: Run) -> Text:
 
 def _stretches_table(stretches: Sequence[Stretch]) -> RenderableType:
     table = Table(header_style="bold", title="over time", title_justify="left")
-    for title in ("minutes", "p50 ms", "p90 ms", "°C", "MHz", "throttled"):
+    unit, seconds = ("minutes", 60) if stretches[-1].to_s >= 300 else ("seconds", 1)
+    for title in (unit, "p50 ms", "p90 ms", "°C", "MHz", "throttled"):
         table.add_column(title, justify="right")
     for part in stretches:
         table.add_row(
-            f"{part.from_s / 60:.1f} - {part.to_s / 60:.1f}",
+            f"{part.from_s / seconds:.1f} - {part.to_s / seconds:.1f}",
             f"{part.p50_ms:.3f}",
             f"{part.p90_ms:.3f}",
             "?" if part.temperature_c is None else f"{part.temperature_c:.0f}",

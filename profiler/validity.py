@@ -39,6 +39,7 @@ def judge(
     *,
     rounds: int,
     emulated: bool,
+    unkept_s: float = 0.0,
     threads: int = 1,
     cores: int | None = None,
     cpus: Sequence[int] | None = None,
@@ -49,6 +50,7 @@ def judge(
     Args:
         samples_ms: in the order they were taken.
         rounds: how many blocks they came in.
+        unkept_s: time of inferences between the samples (`result.Run`).
         threads: that the runtime was given.
         cores: of the device; None where unknown.
         cpus: the cores that it was kept on; None where it was free to choose.
@@ -56,7 +58,7 @@ def judge(
     """
     reasons = [
         *_emulated(emulated),
-        *_too_few(samples_ms, sampling, rounds),
+        *_too_few(samples_ms, sampling, rounds, unkept_s),
         *_governor(conditions, cpus),
         *_other_load(conditions, threads, cores),
     ]
@@ -128,8 +130,10 @@ def _emulated(emulated: bool) -> list[str]:
     ]
 
 
-def _too_few(samples_ms: Sequence[float], sampling: Sampling, rounds: int) -> list[str]:
-    count, seconds = len(samples_ms), sum(samples_ms) / 1000
+def _too_few(
+    samples_ms: Sequence[float], sampling: Sampling, rounds: int, unkept_s: float
+) -> list[str]:
+    count, seconds = len(samples_ms), sum(samples_ms) / 1000 + unkept_s
     if count >= sampling.max_queries:
         return []
     enough = [count >= sampling.queries, seconds >= sampling.seconds]

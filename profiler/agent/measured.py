@@ -50,6 +50,8 @@ class Measured:
         self.phase = "load"
         self.block_queries = 1
         self.planned = 0
+        self.block_s = 0.0
+        self.unkept_s = 0.0
         self.blocks: List[List[int]] = []
         self.warm_up_ns: List[int] = []
         self.result: Json = {
@@ -70,7 +72,7 @@ class Measured:
 
     @property
     def done(self) -> bool:
-        """Enough queries, time (that of the inferences alone) and rounds."""
+        """Enough queries, time (that of the inferences, kept or not) and rounds."""
         sampling = self.job["sampling"]
         enough = [self.taken >= sampling["queries"], self.seconds >= sampling["seconds"]]
         if self.taken >= sampling["max_queries"]:
@@ -84,7 +86,7 @@ class Measured:
 
     @property
     def seconds(self) -> float:
-        return sum(map(sum, self.blocks)) / 1e9
+        return sum(map(sum, self.blocks)) / 1e9 + self.unkept_s
 
     def start(self) -> None:
         self.oom_kills = oom_kills()
@@ -220,6 +222,12 @@ class Measured:
         planned = choose(sampling["queries"], sampling["seconds"] / each_s)
         planned = max(planned, sampling["min_queries"], sampling["min_seconds"] / each_s)
         planned = min(planned, sampling["max_queries"])
+        if planned > sampling["keep_queries"]:
+            planned = sampling["keep_queries"]
+            self.block_s = min(BLOCK_S, sampling["seconds"] / sampling["min_rounds"])
+            self.block_queries = max(1, int(planned * self.block_s / sampling["seconds"]))
+            self.planned = planned
+            return
         in_rounds = math.ceil(planned / sampling["min_rounds"])
         self.block_queries = max(1, min(in_rounds, math.ceil(BLOCK_S / each_s)))
         self.planned = max(math.ceil(planned), self.block_queries * sampling["min_rounds"])
@@ -229,6 +237,9 @@ class Measured:
         self.warm_up_ns += answer.pop("settling_ns")
         self.blocks.append(answer.pop("spent_ns"))
         self.result.update(answer)
+        rest_s = self.block_s - sum(self.blocks[-1]) / 1e9
+        if rest_s > 0:
+            self.unkept_s += self.ask("busy", seconds=rest_s)["seconds"]
 
     def energy(self, idle_w: Sequence[float], seconds: float) -> None:
         """Keeps the model busy and looks at what the device draws meanwhile."""
@@ -251,6 +262,7 @@ class Measured:
     def document(self) -> Json:
         return dict(
             self.result,
+            unkept_s=self.unkept_s,
             blocks_ns=self.blocks,
             warm_up_ns=self.warm_up_ns,
             has_outputs=os.path.exists(self.outputs_path),
