@@ -18,9 +18,9 @@ from .exporters.request import ExportRequest
 from .exporters.runtime import LoadedArtifact
 from .exporters.source import parse_source
 from .profiler.bench import REFERENCE_SAMPLES, open_devices, run_all, with_answers
-from .profiler.devices_file import open_device
+from .profiler.devices_file import find_device, open_device
 from .profiler.gate import Judged, Limits, Measured, Verdict, decide, judge
-from .profiler.job import MeasuredModel, MeasureSettings, OnProgress
+from .profiler.job import MeasuredModel, MeasureSettings, OnProgress, parse_cpus
 from .profiler.measure import measure
 from .profiler.quantization import Quantization
 from .profiler.result import FailedRun, Run
@@ -77,6 +77,7 @@ def ship(
         mode=project.profile.mode,
         threads=project.profile.threads,
         runtime=project.profile.runtime,
+        cpus=parse_cpus(project.profile.cpus),
     )
     with open_devices(tuple(devices) or project.devices) as bench:
         # A device that can't be reached, or is of another kind, is said before minutes of work.
@@ -196,9 +197,17 @@ def profile_in_turn(
         models = [replace(model, name=str(path)) for model, path in zip(models, paths, strict=True)]
     transport = open_device(device)
     try:
-        return measure(transport, models, settings, on_progress)
+        return measure(transport, models, _knowing_clusters(settings, device), on_progress)
     finally:
         transport.close()
+
+
+def _knowing_clusters(settings: MeasureSettings, device: str) -> MeasureSettings:
+    """With the kinds of cores that the device's profile names, for kernels that don't tell them."""
+    if not isinstance(settings.cpus, str) or (target := find_device(device).target) is None:
+        return settings
+    counts = tuple(cluster.count for cluster in load_target(target).cpu.clusters)
+    return replace(settings, cluster_counts=counts)
 
 
 def _to_measure(

@@ -7,10 +7,12 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from .errors import UsageError
 from .exporters.images import ImagePreprocessing
 from .exporters.metrics import METRICS
 from .exporters.quantize.recipe import Precision
 from .exporters.request import DataOptions
+from .profiler.job import parse_cpus
 from .profiler.result import Mode
 from .targets.profile import Format, Model, RuntimeName
 from .targets.toml_file import read_toml
@@ -55,6 +57,18 @@ class Profile(Model):
     mode: Mode = "quick"
     threads: int = Field(default=1, ge=1)
     runtime: RuntimeName | None = None
+    cpus: str | None = Field(
+        default=None, description="the cores to keep to: big, little, or numbers like 0,2-3"
+    )
+
+    @field_validator("cpus")
+    @classmethod
+    def _are_cores(cls, value: str | None) -> str | None:
+        try:
+            parse_cpus(value)
+        except UsageError as error:
+            raise ValueError(f"{error.message}: {error.hint}") from error
+        return value
 
 
 class Project(Model):

@@ -461,6 +461,7 @@ def test_a_project_with_a_device_file_of_its_own(cli: Cli, tmp_path: Path) -> No
         ('formats = ["onnx", "onnx"]', "twice"),
         ("[budget]\nmax_drop = inf", "max_drop"),
         ("[budget]\nmax_p90_ms = 0", "max_p90_ms"),
+        ("[profile]\ncpus = '2-1'", "cpus"),
     ],
 )
 def test_senseless_projects(cli: Cli, tmp_path: Path, line: str, saying: str) -> None:
