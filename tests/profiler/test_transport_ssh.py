@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import paramiko
 import pytest
 from devices.base import SshDevice
 from devices.inprocess import start_inprocess
@@ -221,6 +222,25 @@ def test_20_megabytes_go_there_and_back(
     assert steps[0] == (0, 20_000_000) and steps[-1] == (20_000_000, 20_000_000)
     assert hashlib.sha256(back.read_bytes()).hexdigest() == sha256
     assert os.listdir(device.home) == ["model.bin"]
+
+
+@pytest.mark.device
+def test_keys_are_exchanged_anew_in_a_long_copy(
+    real_sshd_device: SshdDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = real_sshd_device
+    device.listener.config.write_text(
+        device.listener.config.read_text().replace("LogLevel VERBOSE", "LogLevel DEBUG1")
+    )
+    device.restart()
+    monkeypatch.setattr(paramiko.packet.Packetizer, "REKEY_BYTES", 2**20)
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(MEGABYTE * 10)
+    with opened(device, monkeypatch) as transport:
+        transport.push(source, "model")
+        transport.pull("model", back)
+    assert back.read_bytes() == source.read_bytes()
+    assert device.files.log.read_text().count("SSH2_MSG_NEWKEYS received") > 3
 
 
 def test_an_empty_file_goes_there_and_back(transport: Transport, tmp_path: Path) -> None:
