@@ -31,8 +31,8 @@ CHANNEL_TIMEOUT_S = 30
 # 141 MB/s, against 112 for AES-128-CTR with HMAC-SHA-256).
 _FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
-# How much may be on the way to us: paramiko's own 2 MB would hold a link with 20 ms of delay each way
-# down to 50 MB/s. Its buffer moves all that it holds at every read, so more costs time, too.
+# How much may be on the way to us: paramiko's own 2 MB would hold a link with 20 ms of delay each
+# way down to 50 MB/s. Its buffer moves all that it holds at every read, so more costs time, too.
 _WINDOW_BYTES = 4 << 20
 
 
