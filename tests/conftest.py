@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import NoReturn
 
 import pytest
+from devices.adbd import AdbPhone, AdbPhoneFactory, start_adb_phone
 from devices.arm64 import Arm64Device, Arm64Factory, Runtimes, start_arm64
 from devices.armv7 import start_armv7
 from devices.base import DeviceUnavailable, SshDevice
@@ -84,6 +85,22 @@ def armv7_device() -> Iterator[ChrootDevice]:
     """An emulated 32-bit Raspberry Pi whose Python has tflite_runtime."""
     with start_armv7() as device:
         yield device
+
+
+@pytest.fixture
+def adb_phone(monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbPhoneFactory]:
+    """Emulated phones; the adb server of the last one started is what everybody then asks."""
+    with ExitStack() as cleanup:
+
+        def start(data_size_mb: int = 1024) -> AdbPhone:
+            phone = cleanup.enter_context(start_adb_phone(data_size_mb))
+            for variable in ("ADB_SERVER_SOCKET", "ANDROID_ADB_SERVER_ADDRESS", "ANDROID_SERIAL"):
+                monkeypatch.delenv(variable, raising=False)
+            for variable, value in phone.server.environment.items():
+                monkeypatch.setenv(variable, value)
+            return phone
+
+        yield start
 
 
 @pytest.fixture

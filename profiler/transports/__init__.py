@@ -11,7 +11,7 @@ from .base import Completed, Progress, Transport
 
 __all__ = ["TRANSPORTS", "Completed", "Progress", "Transport", "open_transport"]
 
-FORMS = "local, or ssh://[user@]host[:port]"
+FORMS = "local, ssh://[user@]host[:port], or adb://[SERIAL or host:port]"
 
 
 def _local(address: str) -> Transport:
@@ -26,9 +26,16 @@ def _ssh(address: str) -> Transport:
     return SshTransport(address)
 
 
+def _adb(address: str) -> Transport:
+    from .adb import AdbTransport
+
+    return AdbTransport(address)
+
+
 TRANSPORTS: Mapping[str, Callable[[str], Transport]] = {
     "local": _local,
     "ssh": _ssh,
+    "adb": _adb,
 }
 """What stands before `://` in an address (or the whole address) -> how to open it."""
 
@@ -47,11 +54,6 @@ def open_transport(address: str) -> Transport:
     if scheme in TRANSPORTS and bool(separator) is (scheme != "local"):
         return TRANSPORTS[scheme](address)
     shown = without_password(address)
-    if address.startswith("adb:"):
-        raise UsageError(
-            f"device address {shown!r}: devices over ADB are not supported yet",
-            hint=f"an address is {FORMS}",
-        )
     nearest = _nearest(shown)
     raise UsageError(
         f"device address {shown!r} is not one that Edgewright knows",

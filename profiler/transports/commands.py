@@ -30,13 +30,37 @@ kill -9 "$watcher"
 exit "$code"
 """
 
+# $1: seconds, $2: mark; then the command. As SUPERVISED, and it says itself, on the last line of
+# stderr, that the command has ended and how: a child that it left in the background may hold the
+# outputs open. When the seconds are over, the device itself kills the command: it may never learn
+# that the connection is lost.
+SUPERVISED_FOR = """\
+limit=$1 mark=$2; shift 2
+exec 3<&0 4>&2
+setsid "$@" </dev/null 3<&- 4>&- & child=$!
+exec 2>/dev/null
+setsid sh -c 'sleep "$1"; kill -9 "-$2"' edgewright "$limit" "$child" \
+  </dev/null >/dev/null 3<&- 4>&- & timer=$!
+(read -r _ <&3; kill -9 "-$child" "$child") >/dev/null 4>&- & watcher=$!
+exec 3<&-
+wait "$child"; code=$?
+kill -9 "$watcher" "-$timer" "$timer"
+printf '\\n%s%s\\n' "$mark" "$code" >&4
+exit "$code"
+"""
+
+# Says how large a file is; some programs `wc` look at every byte of it.
+_SIZE_OF = """\
+size_of() { stat -L -c %s "$1" 2>/dev/null || wc -c < "$1"; }
+"""
+
 # $1: target, $2: its mode, $3: size, $4: unfinished name beside it. When the connection is lost,
 # standard input ends early, the size differs, and the device itself removes the unfinished copy.
 # Not every disk knows modes.
-RECEIVE = """\
-LC_ALL=C; export LC_ALL; umask 077
+RECEIVE = f"""\
+{_SIZE_OF}LC_ALL=C; export LC_ALL; umask 077
 if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
-if cat > "$4" && [ $(wc -c < "$4") -eq "$3" ]
+if cat > "$4" && [ $(size_of "$4") -eq "$3" ]
 then chmod "$2" "$4" 2>/dev/null; mv -f "$4" "$1" && exit 0
 fi
 rm -f "$4"
@@ -50,10 +74,10 @@ _BLOCK_BYTES = 65536
 # yet that it lost its host, can only write the same bytes to the same places. Places are counted in
 # whole blocks: no dd counts in bytes everywhere.
 RECEIVE_REST = f"""\
-LC_ALL=C; export LC_ALL; umask 077; block={_BLOCK_BYTES}
+{_SIZE_OF}LC_ALL=C; export LC_ALL; umask 077; block={_BLOCK_BYTES}
 if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
 if [ -e "$1" ] && [ ! -f "$1" ]; then echo "not a regular file" >&2; exit 1; fi
-: >> "$1" && there=$(wc -c < "$1") || exit 1
+: >> "$1" && there=$(size_of "$1") || exit 1
 if [ "$there" -gt "$3" ]; then : > "$1" || exit 1; there=0; fi
 if [ "$there" -eq "$3" ]; then chmod "$2" "$1" 2>/dev/null; echo "$3"; exit 0; fi
 echo $((there / block * block))
@@ -66,11 +90,12 @@ exit 1
 """
 
 # $1: source. Prints the size on a line of its own, then the bytes.
-SEND = """\
-LC_ALL=C; export LC_ALL
+SEND = f"""\
+{_SIZE_OF}LC_ALL=C; export LC_ALL
 if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
 if [ -e "$1" ] && [ ! -f "$1" ]; then echo "not a regular file" >&2; exit 1; fi
-wc -c < "$1" && exec cat < "$1"
+exec < "$1" || exit 1
+size_of "$1" && exec cat
 """
 
 
@@ -98,7 +123,7 @@ def checked_text(argument: str) -> None:
         raise UsageError(f"{argument!r:.200} is not text: no program can be given it") from error
 
 
-def shell_line(script: str, arguments: Sequence[str]) -> bytes:
+def shell_line(script: str, arguments: Sequence[str], max_bytes: int = MAX_COMMAND_BYTES) -> bytes:
     """The line that makes a device's shell run `script` with exactly these arguments.
 
     Raises:
@@ -106,10 +131,9 @@ def shell_line(script: str, arguments: Sequence[str]) -> bytes:
     """
     line = shlex.join(["sh", "-c", script, "edgewright", *arguments])
     encoded = line.encode("utf-8", "surrogateescape")
-    if len(encoded) > MAX_COMMAND_BYTES:
+    if len(encoded) > max_bytes:
         raise UsageError(
-            f"a command of {len(encoded)} bytes is too long for a device (at most "
-            f"{MAX_COMMAND_BYTES})",
+            f"a command of {len(encoded)} bytes is too long for a device (at most {max_bytes})",
             hint="push a file and name it instead",
         )
     return encoded

@@ -56,8 +56,9 @@ BASE = "base"
 SITE = f"usr/local/lib/python{PYTHON_VERSION}/dist-packages"
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
-# F: the emulator is opened now, so that it is found from inside another root.
-BINFMT_FLAGS = "F"
+# F: the emulator is opened now, so that it is found from inside another root. P: a program learns
+# the name that it was called by, without which busybox can't tell what it shall be.
+BINFMT_FLAGS = "FP"
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def runs(architecture: Architecture) -> bool:
     except OSError:
         return False
     flags = next((line for line in entry.splitlines() if line.startswith("flags:")), "")
-    return entry.startswith("enabled") and "F" in flags
+    return entry.startswith("enabled") and set(BINFMT_FLAGS) <= set(flags.partition(":")[2])
 
 
 def prepare(root: Root) -> None:
@@ -237,6 +238,7 @@ def unpack(
     packages: tuple[str, ...],
     links: Mapping[str, str],
     directory: Path,
+    mirrors: tuple[str, ...] = (MIRROR,),
 ) -> None:
     """Unpack Debian packages and what they depend on; no maintainer script is run."""
     run(
@@ -248,7 +250,7 @@ def unpack(
         f"--include={','.join(packages)}",
         SUITE,
         str(directory),
-        MIRROR,
+        *mirrors,
     )
     for name, target in links.items():
         (directory / name).symlink_to(target)

@@ -9,6 +9,7 @@ import pytest
 
 from edgewright.errors import UsageError
 from edgewright.profiler.transports import TRANSPORTS, open_transport
+from edgewright.profiler.transports.adb_address import AdbAddress, parse_adb_address
 from edgewright.profiler.transports.ssh_address import SshAddress, parse_ssh_address
 
 
@@ -98,7 +99,7 @@ def test_the_nearest_address_is_suggested(text: str, meant: str) -> None:
     with pytest.raises(UsageError) as caught:
         open_transport(text)
     hint = str(caught.value.hint)
-    assert "local, or ssh://[user@]host[:port]" in hint
+    assert "local, ssh://[user@]host[:port]" in hint
     assert f"did you mean {meant!r}?" in hint
 
 
@@ -106,16 +107,55 @@ def test_the_nearest_address_is_suggested(text: str, meant: str) -> None:
 def test_other_addresses_are_refused_with_the_forms(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         open_transport(text)
-    assert "local, or ssh://" in str(caught.value.hint)
+    assert "local, ssh://" in str(caught.value.hint)
 
 
-def test_adb_is_said_to_be_missing() -> None:
-    with pytest.raises(UsageError, match="ADB are not supported yet"):
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("adb://", AdbAddress()),
+        ("adb://R58M123ABC", AdbAddress("R58M123ABC")),
+        ("adb://R58M123ABC/", AdbAddress("R58M123ABC")),
+        ("adb://emulator-5554", AdbAddress("emulator-5554")),
+        ("adb://usb:1-4.2", AdbAddress("usb:1-4.2")),
+        ("adb://adb-X1 (2)._adb-tls-connect._tcp", AdbAddress("adb-X1 (2)._adb-tls-connect._tcp")),
+        ("adb://192.0.2.7:5555", AdbAddress("192.0.2.7:5555", is_network=True)),
+        ("adb://phone.local:37099", AdbAddress("phone.local:37099", is_network=True)),
+        ("adb://[2001:db8::7]:5555", AdbAddress("[2001:db8::7]:5555", is_network=True)),
+        ("adb://[fe80::1%wlan0]:5555", AdbAddress("[fe80::1%wlan0]:5555", is_network=True)),
+    ],
+)
+def test_adb_addresses(text: str, expected: AdbAddress) -> None:
+    assert parse_adb_address(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "adb://192.0.2.7:0",
+        "adb://192.0.2.7:65536",
+        "adb://-s",
+        "adb://a/b",
+        "adb://$(id)",
+        "adb://a;b",
+        "adb://a\n",
+        "adb://me@phone:5555",
+    ],
+)
+def test_malformed_adb_addresses_are_refused(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_transport(text)
+    assert "adb://SERIAL, or adb://host:port" in str(caught.value.hint)
+
+
+def test_adb_without_slashes_is_refused_with_the_forms() -> None:
+    with pytest.raises(UsageError, match="not one that Edgewright knows") as caught:
         open_transport("adb:R58M123ABC")
+    assert "adb://[SERIAL or host:port]" in str(caught.value.hint)
 
 
 def test_every_transport_in_the_table_opens() -> None:
-    examples = {"local": "local", "ssh": "ssh://raspberrypi"}
+    examples = {"local": "local", "ssh": "ssh://raspberrypi", "adb": "adb://"}
     assert examples.keys() == TRANSPORTS.keys()
     for address in examples.values():
         transport = open_transport(address)
@@ -123,7 +163,9 @@ def test_every_transport_in_the_table_opens() -> None:
         transport.close()
 
 
-def test_paramiko_is_not_imported_before_it_is_needed() -> None:
-    script = "import sys, edgewright.profiler.transports.ssh; print('paramiko' in sys.modules)"
+@pytest.mark.parametrize(("transport", "library"), [("ssh", "paramiko"), ("adb", "adbutils")])
+def test_the_library_is_not_imported_before_it_is_needed(transport: str, library: str) -> None:
+    script = f"import sys, edgewright.profiler.transports.{transport}; "
+    script += f"print({library!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False\n", "")

@@ -1,0 +1,256 @@
+"""A device over ADB: an Android phone, mostly."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ...errors import DeviceError, DeviceTimeout, EdgewrightError, Unreachable
+from ...files import written_whole
+from .adb_address import parse_adb_address
+from .adb_errors import device_error, library_errors
+from .adb_link import Link
+from .adb_stream import ShellStream
+from .base import Completed, Progress
+from .commands import (
+    RECEIVE,
+    RECEIVE_REST,
+    SEND,
+    SUPERVISED_FOR,
+    checked_command,
+    last_words,
+    shell_line,
+)
+from .copying import (
+    checked_path,
+    file_error,
+    pieces_of,
+    report,
+    size_of_source,
+    temporary_beside,
+    unreadable_source,
+)
+
+DIRECTORY = "/data/local/tmp/edgewright"
+"""The one place where adb's user may write files and run them."""
+
+STALL_TIMEOUT_S = 60.0
+"""How long a copy may stand still."""
+
+KILL_PATIENCE_S = 5.0
+"""How long to wait for the word that a command that took too long was killed."""
+
+LIFE_TIMEOUT_S = 10.0
+"""How long a device may take to give a sign of life."""
+
+DEVICE_GRACE_S = 15
+"""How long after its time a command that nobody here could end is killed by the device."""
+
+_SERVICE = b"shell,v2,raw:"
+_MAX_LINE_BYTES = 0xFFFF - len(_SERVICE)  # the length of a request is four hexadecimal digits
+_SIZE_LINE_BYTES = 64
+
+
+class AdbTransport:
+    """Runs commands and copies files through the adb server; the device is found when needed.
+
+    Files go through `cat` on the device rather than adb's sync service, as over SSH: it is as
+    fast, a full disk is named, a copy can be resumed, and a program on the device removes what is
+    unfinished when the link is lost. Relative paths start at `/`.
+
+    When the link is lost, the call raises `Unreachable`, and the next one connects again. Not for
+    several threads at once.
+    """
+
+    def __init__(self, address: str) -> None:
+        """Raises UsageError where the address is malformed, or the environment's adb server is."""
+        self._address = address
+        self._link = Link(parse_adb_address(address), address)
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    @property
+    def directory(self) -> str | None:
+        return DIRECTORY
+
+    def run(self, command: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        """Runs one command to its end, without input and in a session of its own on the device.
+
+        The command and its children are killed when it takes too long, when this call is
+        interrupted, and when the device notices that the link is lost; where it does not, some
+        seconds after the command's time is over.
+
+        Raises:
+            UsageError: the command can't be expressed, or the address fits several devices.
+            DeviceTimeout: it did not end in time; the message says whether it was killed.
+            Unreachable, Unauthorized, DeviceError: there is no usable device, or it was lost.
+        """
+        arguments = checked_command(command)
+        mark = f"edgewright-{secrets.token_hex(8)} "
+        limit = str(int(timeout_s) + DEVICE_GRACE_S)
+        stdout: list[bytes] = []
+        with self._program(SUPERVISED_FOR, [limit, mark, *arguments], mark) as stream:
+            with self._mapped():
+                if not stream.collect(stdout, time.monotonic() + timeout_s):
+                    stream.close_input()  # the script kills the command when its input ends
+                    stream.collect(stdout, time.monotonic() + KILL_PATIENCE_S)
+                    raise self._too_slow(arguments[0], timeout_s, stream, stdout)
+            code = self._exit_code(stream)
+            return Completed(code, b"".join(stdout).decode(errors="replace"), stream.stderr)
+
+    def push(
+        self,
+        local: Path,
+        remote: str,
+        progress: Progress | None = None,
+        *,
+        mode: int = 0o600,
+        resume: bool = False,
+    ) -> None:
+        """Copies a file; see `Transport.push`.
+
+        Raises:
+            UsageError: `local` can't be read, or the address fits several devices.
+            NoSpaceOnDevice: the disk of the device is full.
+            DeviceTimeout: nothing moved for a minute.
+            Unreachable, Unauthorized: there is no usable device, or it was lost.
+            DeviceError: `remote` can't be written.
+        """
+        size = size_of_source(local)
+        target = checked_path(remote)
+        script = RECEIVE_REST if resume else RECEIVE
+        arguments = [target, f"{mode:o}", str(size)]
+        with self._program(
+            script, arguments if resume else [*arguments, temporary_beside(target)]
+        ) as stream:
+            done = self._size_line(stream, "write", remote)[0] if resume else 0
+            if done > size:
+                raise DeviceError(f"{self.address}: it says that {done} of {size} bytes are there")
+            report(progress, done, size)
+            for piece in pieces_of(local, lambda error: unreadable_source(local, error), done):
+                with self._mapped():
+                    if not stream.send(piece, STALL_TIMEOUT_S):
+                        break
+                done += len(piece)
+                report(progress, done, size)
+            if self._code_at_end(stream) != 0:
+                said = stream.stderr or f"{size} bytes were expected, and not all of them arrived"
+                raise file_error(self.address, "write", remote, said)
+            if done != size:
+                raise DeviceError(f"{self.address}: {local} changed while it was copied")
+
+    def pull(self, remote: str, local: Path, progress: Progress | None = None) -> None:
+        """Copies a file; `local` is complete, or as it was before, when this fails.
+
+        Raises:
+            UsageError: `local` can't be written, or the address fits several devices.
+            DeviceTimeout: nothing moved for a minute.
+            Unreachable, Unauthorized: there is no usable device, or it was lost.
+            DeviceError: `remote` can't be read, or changed meanwhile.
+        """
+        with (
+            self._program(SEND, [checked_path(remote)]) as stream,
+            written_whole(local) as temporary,
+            temporary.open("wb") as handle,
+        ):
+            size, piece = self._size_line(stream, "read", remote)
+            piece = piece or self._read(stream)
+            done = 0
+            report(progress, done, size)
+            while piece:
+                handle.write(piece)
+                done += len(piece)
+                report(progress, done, size)
+                piece = self._read(stream)
+            if self._code_at_end(stream) != 0:
+                raise file_error(self.address, "read", remote, stream.stderr)
+            if done != size:
+                raise DeviceError(f"{self.address}: {remote} changed while it was copied")
+
+    def close(self) -> None:
+        """Does nothing: nothing stays open between two calls, and the adb server is everybody's."""
+
+    @contextlib.contextmanager
+    def _program(
+        self, script: str, arguments: Sequence[str], end_mark: str = ""
+    ) -> Iterator[ShellStream]:
+        """A script that runs on the device."""
+        line = shell_line(script, arguments, _MAX_LINE_BYTES)
+        stream = ShellStream(self._link.open(_SERVICE + line), self._ask_for_life, end_mark)
+        try:
+            yield stream
+        finally:
+            with contextlib.suppress(*library_errors()):  # the connection may be gone
+                stream.close()
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Turns what adbutils and sockets raise inside into our errors."""
+        try:
+            yield
+        except EdgewrightError:
+            raise
+        except TimeoutError as error:
+            raise DeviceTimeout(
+                f"{self.address}: nothing moved for {STALL_TIMEOUT_S:g} s"
+            ) from error
+        except library_errors() as error:
+            raise device_error(error, self.address) from error
+
+    def _ask_for_life(self) -> None:
+        if not self._link.answers(LIFE_TIMEOUT_S):
+            raise self._lost("the device does not answer")
+
+    def _lost(self, how: str) -> DeviceError:
+        """The error of a lost link, of which nothing is kept."""
+        why = self._link.why_lost()
+        if isinstance(why, Unreachable):
+            why.message = f"{self.address}: the connection was lost: {how}"
+        return why
+
+    def _exit_code(self, stream: ShellStream) -> int:
+        """The exit code of the program that ended."""
+        if stream.exit_code is None:
+            raise self._lost("it was closed on the device's side")
+        return stream.exit_code
+
+    def _code_at_end(self, stream: ShellStream) -> int:
+        """The exit code of a copy's program, to which nothing more is sent."""
+        with self._mapped():
+            stream.close_input()
+            if not stream.collect([], time.monotonic() + STALL_TIMEOUT_S):
+                raise TimeoutError
+        return self._exit_code(stream)
+
+    def _read(self, stream: ShellStream) -> bytes:
+        with self._mapped():
+            return stream.read(time.monotonic() + STALL_TIMEOUT_S)
+
+    def _size_line(self, stream: ShellStream, doing: str, remote: str) -> tuple[int, bytes]:
+        """The number that a copy's program begins with, and what came after it."""
+        received = b""
+        while b"\n" not in received and len(received) < _SIZE_LINE_BYTES:
+            piece = self._read(stream)
+            if not piece:
+                self._exit_code(stream)
+                raise file_error(self.address, doing, remote, stream.stderr)
+            received += piece
+        number, _, rest = received.partition(b"\n")
+        if not number.strip().isdigit():
+            raise DeviceError(f"{self.address}: the device sent {number!r:.80}, not a size")
+        return int(number), rest
+
+    def _too_slow(
+        self, name: str, timeout_s: float, stream: ShellStream, stdout: list[bytes]
+    ) -> DeviceTimeout:
+        fate = "it was killed" if stream.exit_code is not None else "it may still be running there"
+        said = last_words(stream.stderr) or last_words(b"".join(stdout).decode(errors="replace"))
+        return DeviceTimeout(
+            f"{self.address}: {name} did not end in {timeout_s:g} s; {fate}"
+            + (f"; its last words were {said!r}" if said else "")
+        )
