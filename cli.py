@@ -276,6 +276,10 @@ def profile(
             "there still; start none.",
         ),
     ] = False,
+    operators: Annotated[
+        bool,
+        typer.Option("--operators", help="Also show which operators take the time, and where."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -302,6 +306,7 @@ def profile(
         sustained_minutes=sustained,
         busy_s=0.0 if no_wait else wait,
         resume=resume,
+        operators=operators,
     )
     with progress() as listener:
         runs = profile_in_turn(

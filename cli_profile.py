@@ -53,9 +53,12 @@ def show_runs(runs: Sequence[Run | FailedRun], output: Path | None, as_json: boo
         files = {} if output is None else write_runs(finished, output)
 
         def table() -> Any:
+            from rich.console import Group
+
+            from .profiler.tables_operators import operators_tables
             from .profiler.tables_run import runs_table
 
-            return runs_table(runs, comparisons)
+            return Group(runs_table(runs, comparisons), *operators_tables(finished))
 
         show(runs_document(runs, comparisons, files), table, as_json)
     if any(isinstance(run, FailedRun) for run in runs):
@@ -65,6 +68,9 @@ def show_runs(runs: Sequence[Run | FailedRun], output: Path | None, as_json: boo
 
 
 def _run_table(run: Run) -> Any:
+    from rich.console import Group
+
+    from .profiler.tables_operators import operators_tables
     from .profiler.tables_run import run_table
 
-    return run_table(run)
+    return Group(run_table(run), *operators_tables([run]))

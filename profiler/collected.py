@@ -12,12 +12,14 @@ from ..exporters.artifact import Array
 from . import validity
 from .correctness import check_answers
 from .job import MeasuredModel, MeasureSettings
+from .operators import OperatorProfile
 from .result import (
     ColdStart,
     Conditions,
     DeviceFacts,
     Energy,
     FailedRun,
+    MemoryUse,
     Run,
     RuntimeFacts,
     WarmUp,
@@ -97,6 +99,8 @@ class Context:
             warm_up=WarmUp.model_validate(found["warm_up"]),
             cold_starts=tuple(_cold_start(start) for start in found["cold_starts"]),
             peak_rss_bytes=found["peak_rss_bytes"],
+            memory=MemoryUse.model_validate(found["memory"]) if found["memory"] else None,
+            operators=_operators(found),
             energy=_energy(found),
             conditions=conditions,
             correctness=check_answers(model, outputs),
@@ -145,3 +149,7 @@ def _energy(found: dict[str, Any]) -> Energy | None:
     if "energy" not in found:
         return None
     return Energy.model_validate({**found["energy"], "method": found["power_method"]})
+
+
+def _operators(found: dict[str, Any]) -> OperatorProfile | None:
+    return OperatorProfile.model_validate(found["operators"]) if "operators" in found else None

@@ -166,6 +166,7 @@ class MeasureSettings:
         cluster_counts: cores of each kind, fastest first, as the device's profile has them: where
             the device itself does not tell its kinds apart.
         sustained_minutes: goes on for so long instead, to show what heat does.
+        operators: also take the time of an inference apart, after the samples (`operators.py`).
         runtime: the runtime to use on the device; the first it has for the format by default.
         deadline_s: after which the device gives up; None: from the mode and the number of models.
         reconnect_s: how long a lost connection is tried again.
@@ -185,6 +186,7 @@ class MeasureSettings:
     cpus: Literal["big", "little"] | tuple[int, ...] | None = None
     cluster_counts: tuple[int, ...] | None = None
     sustained_minutes: float | None = None
+    operators: bool = False
     runtime: RuntimeName | None = None
     deadline_s: float | None = None
     reconnect_s: float = 60.0
@@ -239,7 +241,7 @@ def parse_cpus(text: str | None) -> Literal["big", "little"] | tuple[int, ...] |
 
 Phase = Literal[
     "connect", "push", "load", "first inference", "reference inputs", "warm-up", "measure",
-    "energy", "collect", "lost",
+    "energy", "operators", "collect", "lost",
 ]  # fmt: skip
 
 

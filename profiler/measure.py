@@ -283,6 +283,7 @@ class _Measurement:
             "cpus": self.settings.cpus,
             "cluster_counts": self.settings.cluster_counts,
             "deadline_s": self.settings.effective_deadline_s(len(self.models)),
+            "operators": self.settings.operators,
             "sampling": asdict(self.settings.effective_sampling),
             "models": [
                 {

@@ -35,6 +35,7 @@ class ProviderShare(Model):
     """What one execution provider, one delegate or the runtime's own kernels did."""
 
     provider: str
+    delegate: bool = Field(default=False, description="it took operators from the runtime")
     nodes: int = Field(ge=0, description="operators of the graph it ran")
     time_ms: Time | None = Field(description="of one inference; None where not timed")
     share: Share | None = Field(description="of the time of all operators")

@@ -109,6 +109,9 @@ class Conductor:
         if idle_w:
             for model in group:
                 self.take(model, ("energy",))
+        if self.job.get("operators"):
+            for model in group:
+                self.take(model, ("operators",))
         for model in group:
             model.end()
 
@@ -137,6 +140,7 @@ class Conductor:
             "reference inputs": model.reference,
             "warm-up": model.warm_up,
             "energy": lambda: model.energy(self.idle_w, self.job["sampling"]["power_s"]),
+            "operators": model.operators,
         }
         for phase in phases:
             if model.result["status"] == "finished":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, List, Optional, Sequence
 
+from . import operators_onnxruntime, operators_tflite
 from .common import Json
 from .device import RUNTIMES, distribution_version
 
@@ -18,13 +19,16 @@ class OnnxRuntime:
         self.module = onnxruntime
         self.version = str(onnxruntime.__version__)
 
-    def load(self, task: Json) -> None:
+    def options(self, task: Json) -> Any:
         options = self.module.SessionOptions()
         options.intra_op_num_threads = task["threads"]
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+    def load(self, task: Json) -> None:
         self.session = self.module.InferenceSession(
-            task["path"], options, providers=["CPUExecutionProvider"]
+            task["path"], self.options(task), providers=["CPUExecutionProvider"]
         )
         self.names = [value.name for value in self.session.get_inputs()]
 
@@ -40,17 +44,24 @@ class OnnxRuntime:
     def fetch(self) -> List[Any]:
         return list(self.results)
 
+    def operators(self, task: Json, samples: Sequence[Sequence[Any]]) -> Json:
+        """Where the time goes; this engine runs nothing afterwards."""
+        del self.session, self.results
+        return operators_onnxruntime.profile(self.module, self.options(task), task, samples)
+
 
 class TfliteInterpreter:
     """A TFLite interpreter with its default delegate (XNNPACK, where the runtime has it)."""
 
     def __init__(self, module: str) -> None:
+        self.kernels = "LiteRT" if module == "ai_edge_litert" else "TFLite"
+        self.module = module
         self.interpreter_type = importlib.import_module(module + ".interpreter").Interpreter
         self.version = distribution_version(*RUNTIMES[module]) or "unknown"
 
-    def load(self, task: Json) -> None:
+    def load(self, task: Json, **arguments: Any) -> None:
         self.interpreter = self.interpreter_type(
-            model_path=task["path"], num_threads=task["threads"]
+            model_path=task["path"], num_threads=task["threads"], **arguments
         )
         self.interpreter.allocate_tensors()
         self.inputs = self.interpreter.get_input_details()
@@ -77,3 +88,14 @@ class TfliteInterpreter:
             self.interpreter.get_tensor(detail["index"])
             for detail in self.interpreter.get_output_details()
         ]
+
+    def operators(self, task: Json, samples: Sequence[Sequence[Any]]) -> Json:
+        """Where the time goes; this engine runs nothing afterwards."""
+        del self.interpreter
+
+        def make(**arguments: Any) -> TfliteInterpreter:
+            engine = TfliteInterpreter(self.module)
+            engine.load(task, **arguments)
+            return engine
+
+        return operators_tflite.profile(make, self.kernels, samples)

@@ -10,17 +10,16 @@ import gc
 import json
 import math
 import os
-import re
 import resource
 import signal
 import sys
 import time
 from typing import Any, Dict, List
 
-from . import common
-from .common import Json, is_out_of_memory, read_text, why
+from .common import Json, is_out_of_memory, read_text
 from .cpus import choose_cpus, pin
 from .engines import OnnxRuntime, TfliteInterpreter
+from .memory import Memory
 from .steady import Steadiness
 
 
@@ -34,23 +33,6 @@ def forget_cached(path: str) -> None:
             os.close(handle)
 
 
-def peak_rss() -> Json:
-    """The most memory this process ever had in RAM, the reference inputs and Python included."""
-    try:
-        found = re.search(
-            r"^VmHWM:\s+(\d+) kB", read_text(common.PROC + "/self/status"), re.MULTILINE
-        )
-        if found is not None:
-            return {"peak_rss_bytes": int(found.group(1)) * 1024}
-        reason = "/proc/self/status has no VmHWM"
-    except OSError as error:
-        reason = why(error)
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if kilobytes > 0:
-        return {"peak_rss_bytes": kilobytes * 1024}
-    return {"peak_rss_bytes": None, "missing": {"peak_rss_bytes": reason + ", and no getrusage"}}
-
-
 class Worker:
     """Answers the conductor's commands, each a method that takes and returns a JSON object."""
 
@@ -58,6 +40,7 @@ class Worker:
         self.engine: Any = None
         self.samples: List[List[Any]] = []
         self.position = 0
+        self.memory = Memory()
         self.started_s = time.monotonic()
         clock = time.get_clock_info("perf_counter")
         self.resolution_ns = max(1, math.ceil(1e9 * clock.resolution))
@@ -72,19 +55,23 @@ class Worker:
             samples = range(len(archive.files) // len(inputs))
             self.samples = [[archive["i%d_%d" % (s, i)] for i in inputs] for s in samples]
         forget_cached(task["path"])
+        self.memory.look("start")
         began = time.perf_counter()
         name = task["runtime"]
         self.engine = OnnxRuntime() if name == "onnxruntime" else TfliteInterpreter(name)
         imported = time.perf_counter()
+        self.memory.baseline()
+        ready = time.perf_counter()
         self.engine.load(task)
         loaded = time.perf_counter()
+        self.memory.look("loaded")
         gc.collect()
         gc.disable()
         return {
             "cpus": cpus,
             "process_ms": 1000 * (self.started_s - task["spawned_s"]),
             "import_ms": 1000 * (imported - began),
-            "load_ms": 1000 * (loaded - imported),
+            "load_ms": 1000 * (loaded - ready),
             "version": self.engine.version,
             "provider": self.engine.provider(read_text(task["stderr_path"])),
         }
@@ -100,7 +87,9 @@ class Worker:
         return spent or self.resolution_ns
 
     def first(self, task: Json) -> Json:
-        return {"first_inference_ms": self.infer() / 1e6}
+        spent_ns = self.infer()
+        self.memory.look("first")
+        return {"first_inference_ms": spent_ns / 1e6}
 
     def reference(self, task: Json) -> Json:
         """Runs every reference input and keeps the outputs for the host."""
@@ -144,10 +133,14 @@ class Worker:
     def block(self, task: Json) -> Json:
         settling = [self.infer() for _ in range(task["settling"])]
         return dict(
-            peak_rss(),
+            self.memory.report(),
             settling_ns=settling,
             spent_ns=[self.infer() for _ in range(task["queries"])],
         )
+
+    def operators(self, task: Json) -> Json:
+        """Where the time goes; nothing can be asked afterwards."""
+        return {"operators": self.engine.operators(task, self.samples)}
 
 
 def worker() -> int:
