@@ -33,6 +33,7 @@ from .cli_common import (
 from .cli_devices import devices_app
 from .cli_profile import check_output, show_runs
 from .cli_quantize import add_commands
+from .cli_runtime import runtime_app
 from .errors import DeviceError, EdgewrightError, UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_c
 app.add_typer(targets_app, name="targets")
 app.add_typer(devices_app, name="devices")
 add_commands(app)
+app.add_typer(runtime_app, name="runtime")
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,6 +6,7 @@ host's environment variable EDGEWRIGHT_DEVICE_DIR or the transport says otherwis
     blobs/SHA256.SUFFIX     models, reference inputs, the agent; hashed there before they are used
     blobs.json              the hashes of large files that have not changed since
     runs/RUN_ID/            one measurement, while it lasts
+    runtimes/               see device_runtime/install.py
     lock                    held by the measurement that runs
 """
 
@@ -52,7 +53,7 @@ MARGIN_BYTES = 4 << 20
 RESUMED_BYTES = 1 << 20
 MIN_PYTHON = (3, 7)
 
-_FIND = 'command -v "$1" || exit 127; printf "%s\\n" "$HOME"'
+_FIND = 'printf "%s\\n" "$HOME"; command -v "$1" || exit 127'
 
 # Prepares the directories, adopts the agent if it was just pushed and is whole, and says what is
 # there. It runs before anything that was pushed does.
@@ -190,14 +191,15 @@ def install_agent(
     transport: Transport,
     *,
     base: str | None = None,
-    python: str | None = None,
+    python: str | tuple[str, ...] | None = None,
     journal: list[str] | None = None,
 ) -> Agent:
     """Brings the agent to a device, or finds it there.
 
     Args:
         base: absolute directory on the device.
-        python: name or path of its Python; by default 'python3', on this machine the running one.
+        python: name or path of its Python, or the command that starts it; by default 'python3', on
+            this machine the running one.
         journal: as for `deploy`.
 
     Raises:
@@ -207,19 +209,20 @@ def install_agent(
         UsageError: `base` is not an absolute path.
     """
     is_here = transport.address == "local"
-    wanted = python or (sys.executable if is_here else "python3")
+    given = python or (sys.executable if is_here else "python3")
+    wanted, *arguments = [given] if isinstance(given, str) else given
     found = transport.run(["sh", "-c", _FIND, "sh", wanted])
     lines = found.stdout.splitlines()
-    if found.code != 0 or not lines:
+    if found.code != 0 or len(lines) < 2:
         raise RuntimeMissing(
             f"{transport.address} has no {wanted}",
             hint="install Python 3 there, e.g. `sudo apt install python3 python3-pip`",
         )
-    base = device_directory(transport, base) or f"{lines[-1]}/.cache/edgewright"
+    base = device_directory(transport, base) or f"{lines[0]}/.cache/edgewright"
     archive = agent_archive()
     sha256 = hashlib.sha256(archive).hexdigest()
     final = f"{base}/blobs/{sha256}.pyz"
-    command = (lines[0],)
+    command = (lines[1], *arguments)
     state = _prepare(transport, command, base, final, "", sha256)
     with tempfile.TemporaryDirectory(prefix="edgewright-") as scratch:
         local = Path(scratch) / "agent.pyz"
@@ -266,7 +269,7 @@ def deploy(
     paths = blob_paths(agent, blobs)
     wanted = dict(zip(paths, blobs, strict=True))
     deliveries = [
-        _Delivery(blob, path, _resumable_part(path) if blob.size_bytes >= RESUMED_BYTES else "")
+        _Delivery(blob, path, resumable_part(path) if blob.size_bytes >= RESUMED_BYTES else "")
         for path, blob in wanted.items()
     ]
     missing = _missing(agent, deliveries)
@@ -374,7 +377,7 @@ def _part(final: str) -> str:
     return f"{final}.{secrets.token_hex(4)}.part"
 
 
-def _resumable_part(final: str) -> str:
+def resumable_part(final: str) -> str:
     """The same for every command of this user on this host, and for no other's."""
     try:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()

@@ -179,6 +179,8 @@ class MeasureSettings:
         sampling: in place of the mode's.
         base: the directory on the device; None: see `deploy.py`.
         python: the Python on the device; None: see `deploy.py`.
+        bundled: whether to use a runtime of ours (`device_runtime/`): always, never, or (None)
+            where the device's own Python will not do.
     """
 
     mode: Mode = "quick"
@@ -198,6 +200,7 @@ class MeasureSettings:
     sampling: Sampling | None = None
     base: str | None = None
     python: str | None = None
+    bundled: bool | None = None
 
     @property
     def effective_sampling(self) -> Sampling:

@@ -32,12 +32,13 @@ from ..errors import (
     UsageError,
 )
 from ..exporters.artifact import Array
+from .arrival import arrive
 from .collected import HINTS, Context, read_outputs
-from .deploy import Agent, Blob, blob_paths, busy, deploy, install_agent, remove
+from .deploy import Agent, Blob, blob_paths, busy, deploy, remove
 from .job import MeasuredModel, MeasureSettings, OnProgress, Phase, ProgressEvent
 from .owner import Holder, owner_name, this_owner
 from .result import FailedRun, Run
-from .runners import Runner, choose_runner
+from .runners import Runner
 from .transports.base import Transport
 
 __all__ = ["FailedRun", "measure"]
@@ -138,16 +139,16 @@ class _Measurement:
 
     def run(self) -> list[Run | FailedRun]:
         self.tell("connect", message=f"connecting to {self.transport.address}")
-        agent = self.agent = install_agent(
+        arrival = arrive(
             self.transport,
-            base=self.settings.base,
-            python=self.settings.python,
-            journal=self.sent,
+            [model.format for model in self.models],
+            self.settings,
+            self.patiently,
+            lambda done, total: self.tell("push", done, total),
+            self.sent,
         )
-        facts, installed = self.patiently(agent.read_facts)
-        runners = [
-            choose_runner(installed, model.format, self.settings.runtime) for model in self.models
-        ]
+        agent = self.agent = arrival.agent
+        facts, installed, runners = arrival.facts, arrival.installed, arrival.runners
         with tempfile.TemporaryDirectory(prefix="edgewright-") as name:
             scratch = Path(name)
             blobs = self.blobs(scratch)
@@ -174,7 +175,7 @@ class _Measurement:
             settings=self.settings,
             device=facts,
             installed=installed,
-            notes=tuple(document["notes"]),
+            notes=(*arrival.notes, *document["notes"]),
         )
         contexts = [context] * len(self.models)
         if not document["in_turn"]:
@@ -301,7 +302,9 @@ class _Measurement:
     def run_id(self, agent: Agent, job: dict[str, Any], inputs: Sequence[str]) -> str:
         """Names the measurement by all that it depends on; another user's is another."""
         models = [model.sha256 for model in self.models]
-        text = json.dumps([owner_name(), agent.sha256, job, models, inputs], sort_keys=True)
+        text = json.dumps(
+            [owner_name(), agent.sha256, agent.python, job, models, inputs], sort_keys=True
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
     def start(self, agent: Agent, job: dict[str, Any], scratch: Path) -> None:

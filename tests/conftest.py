@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -42,6 +43,12 @@ def skip_or_fail(reason: DeviceUnavailable) -> NoReturn:
     if os.environ.get(REQUIRE_DEVICES) == "1":
         pytest.fail(f"device unavailable: {reason}", pytrace=False)
     pytest.skip(f"device unavailable: {reason}")
+
+
+@pytest.fixture(autouse=True)
+def no_own_runtimes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the developer has built is not what a test brings to a device."""
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "edgewright-cache"))
 
 
 @pytest.fixture
