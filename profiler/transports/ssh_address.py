@@ -28,6 +28,11 @@ class SshAddress:
     user: str | None = None
     port: int | None = None
 
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        user = "" if self.user is None else f"{self.user}@"
+        return f"ssh://{user}{host}" + ("" if self.port is None else f":{self.port}")
+
 
 def parse_ssh_address(text: str) -> SshAddress:
     """Reads `ssh://[user@]host[:port]`.

@@ -26,14 +26,17 @@ class Destination:
     """One SSH server and everything needed to reach it.
 
     Attributes:
+        asked_for: what the user named: for a server on the way, the device behind it.
         known_as: what its host key is filed under: "host", "[host]:port" or an alias.
         identity_files: the keys that the configuration names; empty: the usual ones.
         known_hosts: the user's files first; the first one is where a new key would go.
+        hash_known_hosts: whether the host's name is not to be readable there.
         jump: the server to go through.
         alive_interval_s: how often a sign of life is asked for.
         alive_limit_s: how long the device may be silent before the connection counts as lost.
     """
 
+    asked_for: SshAddress
     host: str
     port: int
     user: str
@@ -41,6 +44,7 @@ class Destination:
     identity_files: tuple[Path, ...]
     identities_only: bool
     known_hosts: tuple[Path, ...]
+    hash_known_hosts: bool
     proxy_command: str | None
     jump: Destination | None
     connect_timeout_s: float
@@ -56,7 +60,7 @@ def find_destination(address: SshAddress) -> Destination:
     """Completes an address from ~/.ssh/config, or the file named by EDGEWRIGHT_SSH_CONFIG.
 
     HostName, Port, User, IdentityFile, IdentitiesOnly, UserKnownHostsFile, GlobalKnownHostsFile,
-    HostKeyAlias, ProxyJump, ProxyCommand, ConnectTimeout, ServerAliveInterval,
+    HostKeyAlias, HashKnownHosts, ProxyJump, ProxyCommand, ConnectTimeout, ServerAliveInterval,
     ServerAliveCountMax and Include are understood; StrictHostKeyChecking is not: host keys are
     always verified.
 
@@ -74,8 +78,15 @@ class _Finder:
         self._path = path
         self._text = text
 
-    def find(self, address: SshAddress, jumps_left: int, jump: str | None = None) -> Destination:
+    def find(
+        self,
+        address: SshAddress,
+        jumps_left: int,
+        jump: str | None = None,
+        asked_for: SshAddress | None = None,
+    ) -> Destination:
         """Completes one address; `jump` overrides the configuration's ProxyJump."""
+        asked_for = asked_for or address
         if jumps_left < 0:
             raise UsageError(f"SSH configuration {self._path}: ProxyJump goes round in a circle")
         options = self._lookup(address)
@@ -87,6 +98,7 @@ class _Finder:
             jump = options.get("proxyjump")
         alive_interval = self._number(options, "serveraliveinterval", 0) or 5
         return Destination(
+            asked_for=asked_for,
             host=host,
             port=port,
             user=user,
@@ -94,8 +106,9 @@ class _Finder:
             identity_files=tuple(Path(name) for name in options.get("identityfile", ())),
             identities_only=options.get("identitiesonly", "no").lower() == "yes",
             known_hosts=tuple(self._known_hosts(options, host, port, user)),
+            hash_known_hosts=options.get("hashknownhosts", "no").lower() == "yes",
             proxy_command=None if jump else proxy_command,
-            jump=self._jump(jump, jumps_left),
+            jump=self._jump(jump, jumps_left, asked_for),
             connect_timeout_s=self._number(options, "connecttimeout", 0) or 15,
             alive_interval_s=alive_interval,
             alive_limit_s=alive_interval * (self._number(options, "serveralivecountmax", 0) or 3),
@@ -119,14 +132,14 @@ class _Finder:
             ) from error
         return options
 
-    def _jump(self, jump: str | None, jumps_left: int) -> Destination | None:
+    def _jump(self, jump: str | None, jumps_left: int, asked_for: SshAddress) -> Destination | None:
         """The last server of a ProxyJump list, which is reached through those before it."""
         if jump is None or jump.lower() == "none":
             return None
         before, comma, last = jump.rpartition(",")
         text = last.strip()
         address = parse_ssh_address(text if text.startswith("ssh://") else f"ssh://{text}")
-        return self.find(address, jumps_left - 1, before if comma else None)
+        return self.find(address, jumps_left - 1, before if comma else None, asked_for)
 
     def _known_hosts(
         self, options: Mapping[str, Any], host: str, port: int, user: str

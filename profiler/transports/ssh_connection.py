@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from ...errors import DeviceError, EdgewrightError, Unreachable
@@ -17,7 +17,13 @@ from .commands import last_words
 from .ssh_auth import authenticate
 from .ssh_config import Destination
 from .ssh_errors import device_error, library_errors
-from .ssh_known_hosts import HostKey, preferred_algorithms, read_known_keys, verify_host_key
+from .ssh_known_hosts import (
+    HostKey,
+    KnownKey,
+    preferred_algorithms,
+    read_known_keys,
+    verify_host_key,
+)
 
 if TYPE_CHECKING:
     import paramiko
@@ -95,18 +101,10 @@ class Connection:
 
     def _shake_hands(self) -> None:
         """Agrees on encryption with a server that proves to be the one on record."""
-        destination, transport = self._destination, self._transport
-        known = read_known_keys(destination.known_hosts, destination.known_as)
-        security = transport.get_security_options()
-        security.key_types = preferred_algorithms(known, security.key_types)
-        fast = [cipher for cipher in _FAST_CIPHERS if cipher in security.ciphers]
-        security.ciphers = [*fast, *(c for c in security.ciphers if c not in fast)]
-        transport.banner_timeout = destination.connect_timeout_s
-        transport.handshake_timeout = transport.auth_timeout = HANDSHAKE_TIMEOUT_S
+        known = read_known_keys(self._destination.known_hosts, self._destination.known_as)
         with self._mapped():
-            transport.start_client(timeout=destination.connect_timeout_s + HANDSHAKE_TIMEOUT_S)
-            offered = transport.get_remote_server_key()
-        verify_host_key(destination, known, HostKey(offered.get_name(), offered.asbytes()))
+            offered = _begin(self._transport, self._destination, known)
+        verify_host_key(self._destination, known, offered)
 
     def _log_in(self) -> None:
         with self._mapped():
@@ -138,6 +136,45 @@ class Connection:
             if time.monotonic() - self._link.heard_at > limit_s:
                 self._lost_because = f"the device has been silent for {limit_s:g} s"
                 self._transport.close()
+
+
+def offered_host_key(destination: Destination, known: Sequence[KnownKey]) -> HostKey:
+    """The host key that a server shows, which is not verified here; nobody logs in.
+
+    Raises:
+        Unreachable, DeviceError: the server can't be reached or does not speak SSH.
+        HostKeyMismatch, Unauthorized: so say the servers on the way to it.
+    """
+    from .ssh_paramiko import LoginTransport
+
+    _keep_quiet()
+    link = _open_link(destination)
+    transport = LoginTransport(link)
+    try:
+        return _begin(transport, destination, known)
+    except Exception as error:
+        # A dead connection hands over whatever its reader stumbled over, a ValueError, say.
+        if transport.is_active() and not isinstance(error, library_errors()):
+            raise
+        raise link.explained(device_error(error, str(destination))) from error
+    finally:
+        transport.close()
+        link.close()
+
+
+def _begin(
+    transport: paramiko.Transport, destination: Destination, known: Sequence[KnownKey]
+) -> HostKey:
+    """Agrees on encryption; returns the server's key. Raises what paramiko raises."""
+    security = transport.get_security_options()
+    security.key_types = preferred_algorithms(known, security.key_types)
+    fast = [cipher for cipher in _FAST_CIPHERS if cipher in security.ciphers]
+    security.ciphers = [*fast, *(c for c in security.ciphers if c not in fast)]
+    transport.banner_timeout = destination.connect_timeout_s
+    transport.handshake_timeout = transport.auth_timeout = HANDSHAKE_TIMEOUT_S
+    transport.start_client(timeout=destination.connect_timeout_s + HANDSHAKE_TIMEOUT_S)
+    offered = transport.get_remote_server_key()
+    return HostKey(offered.get_name(), offered.asbytes())
 
 
 class _Link:

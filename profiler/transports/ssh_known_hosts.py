@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import hmac
 import re
+import secrets
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,13 @@ class HostKey:
     blob: bytes
 
     def __str__(self) -> str:
+        return f"{self.algorithm} {self.fingerprint}"
+
+    @property
+    def fingerprint(self) -> str:
+        """As OpenSSH's programs show it."""
         digest = base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
-        return f"{self.algorithm} SHA256:{digest}"
+        return f"SHA256:{digest}"
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,20 @@ def verify_host_key(destination: Destination, known: Sequence[KnownKey], offered
     )
 
 
+def entry_for(destination: Destination, key: HostKey, hashed: bool) -> str:
+    """The line of a known_hosts file that puts a key on record.
+
+    Args:
+        hashed: whether the file is not to give away the host's name.
+    """
+    name = destination.known_as.lower()
+    if hashed:
+        salt = secrets.token_bytes(20)
+        digest = hmac.digest(salt, name.encode(), "sha1")
+        name = "|1|" + "|".join(base64.b64encode(part).decode() for part in (salt, digest))
+    return f"{name} {key.algorithm} {base64.b64encode(key.blob).decode()}\n"
+
+
 def _compare(offered: HostKey) -> str:
     kind = _kind(offered)
     return (
@@ -119,13 +139,12 @@ def _compare(offered: HostKey) -> str:
 
 
 def _accept(destination: Destination, offered: HostKey) -> str:
+    ours = f"edgewright devices trust {destination.asked_for}"
     plain = destination.known_as == known_host_name(destination.host, destination.port)
-    if destination.proxy_command or destination.jump or not plain:
-        # ssh-keyscan knows neither proxies nor aliases.
-        return "ssh to it once by hand, and answer its question with the fingerprint"
-    return shlex.join(
-        ["ssh-keyscan", "-p", str(destination.port), "-t", _kind(offered), destination.host]
-    ) + (f" >> {_shown(destination.known_hosts[0])}" if destination.known_hosts else "")
+    if destination.proxy_command or destination.jump or not plain or not destination.known_hosts:
+        return ours  # ssh-keyscan knows neither proxies nor aliases
+    scan = ["ssh-keyscan", "-p", str(destination.port), "-t", _kind(offered), destination.host]
+    return f"{ours} (or {shlex.join(scan)} >> {_shown(destination.known_hosts[0])})"
 
 
 def _forget(destination: Destination, known: Sequence[KnownKey]) -> str:

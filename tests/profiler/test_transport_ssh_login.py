@@ -121,7 +121,10 @@ def test_an_unknown_host_is_refused_and_the_command_told_accepts_it(
     assert isinstance(error, HostKeyMismatch) and not error.transient
     assert "its host key is unknown" in error.message
     assert fingerprint(public_half(device.host_key_path)) in error.message
-    accept = str(error.hint).split("accept it with: ")[1]
+    ours, _, accept = (
+        str(error.hint).split("accept it with: ")[1].removesuffix(")").partition(" (or ")
+    )
+    assert ours == f"edgewright devices trust {device.url}"
     assert accept.startswith(f"ssh-keyscan -p {device.port} -t ed25519 127.0.0.1 >> ~/.ssh/")
     subprocess.run(accept, shell=True, check=True, capture_output=True)
     assert says(device.url)
@@ -141,7 +144,7 @@ def test_a_changed_host_key_is_refused_and_the_commands_told_accept_it(
     assert "HAS CHANGED" in error.message
     assert f"{known_hosts}:2 has ssh-ed25519 {old}" in error.message
     assert fingerprint(public_half(device.host_key_path)) in error.message
-    commands = re.search(r"old key with: (.*) and accept the new one with: (.*)", str(error.hint))
+    commands = re.search(r"old key with: (.*) and accept .* \(or (.*)\)", str(error.hint))
     assert commands is not None and commands[1].startswith("ssh-keygen -R '[127.0.0.1]:")
     for command in commands.groups():
         subprocess.run(command, shell=True, check=True, capture_output=True)
@@ -499,7 +502,7 @@ def test_a_host_key_alias_is_looked_up(device: SshDevice, home: Path) -> None:
     (home / ".ssh" / f"boards-{device.port}").write_text(f"board-7 {key}")
     assert says(device.url)
     device.change_host_key()
-    assert "ssh to it once by hand" in str(failure(device.url).hint)
+    assert f"edgewright devices trust {device.url}" in str(failure(device.url).hint)
 
 
 def test_a_proxy_command_is_used(device: SshDevice, home: Path, tmp_path: Path) -> None:
