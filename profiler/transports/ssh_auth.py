@@ -14,6 +14,7 @@ from ...errors import Unauthorized
 from .ssh_address import PASSWORD_VARIABLE
 from .ssh_config import Destination
 from .ssh_errors import library_errors
+from .ssh_secrets import keep, secrets_for
 
 if TYPE_CHECKING:
     import paramiko
@@ -24,7 +25,8 @@ _USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 def authenticate(transport: paramiko.Transport, destination: Destination) -> None:
     """Logs in with the configured keys, the agent's, the usual ones in ~/.ssh, or a password.
 
-    The password comes from the environment variable EDGEWRIGHT_SSH_PASSWORD.
+    The password comes from the environment variable EDGEWRIGHT_SSH_PASSWORD. Where there is a
+    terminal, the passphrases of encrypted keys and a password are asked for when nothing else fits.
 
     Raises:
         Unauthorized: nothing was accepted; it lists what was tried and what the server takes.
@@ -40,7 +42,7 @@ class _Login:
     accepted: list[str] = field(default_factory=list)  # by the server, in SSH's names
     tried: list[str] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
-    encrypted: list[Path] = field(default_factory=list)
+    encrypted: list[Path] = field(default_factory=list)  # and not unlocked
     cut_off: bool = False
 
     def attempt(self) -> None:
@@ -80,13 +82,25 @@ class _Login:
         return False
 
     def _by_password(self) -> bool:
+        method = next((m for m in ("password", "keyboard-interactive") if m in self.accepted), None)
+        if self.cut_off or method is None:
+            return False
+        if password := os.environ.get(PASSWORD_VARIABLE):
+            self.tried.append(f"the password in {PASSWORD_VARIABLE}")
+            return self._password_fits(method, password)
+        name = f"password of {self.destination}"
+        for typed in secrets_for(name):
+            self.tried.append("a password that was typed")
+            if self._password_fits(method, typed):
+                keep(name, typed)
+                return True
+            if not self.transport.is_active():
+                break
+        return False
+
+    def _password_fits(self, method: str, password: str) -> bool:
         import paramiko
 
-        password = os.environ.get(PASSWORD_VARIABLE)
-        method = next((m for m in ("password", "keyboard-interactive") if m in self.accepted), None)
-        if self.cut_off or method is None or not password:
-            return False
-        self.tried.append(f"the password in {PASSWORD_VARIABLE}")
         try:
             if method == "password":
                 more = self.transport.auth_password(self.destination.user, password, fallback=False)
@@ -116,6 +130,10 @@ class _Login:
             if (blob := key.asbytes()) not in seen:
                 seen.add(blob)
                 yield name, key
+        for path in list(self.encrypted):
+            # Nobody is asked for a passphrase of a key that the agent had, too.
+            if seen.isdisjoint(_public_blobs(path)) and (opened := self._unlocked(path)):
+                yield str(path), opened
 
     def _candidates(self) -> Iterator[tuple[str, paramiko.PKey]]:
         configured = self.destination.identity_files
@@ -142,16 +160,30 @@ class _Login:
                     self.unusable.append(f"{path} does not exist")
             except (TypeError, paramiko.PasswordRequiredException):  # how a missing passphrase ends
                 self.encrypted.append(path)
-                self.unusable.append(f"{path} is encrypted")
             except (*library_errors(), ValueError, UnsupportedAlgorithm, paramiko.UnknownKeyType):
                 self.unusable.append(f"{path} can't be used as a private key")
+
+    def _unlocked(self, path: Path) -> paramiko.PKey | None:
+        import paramiko
+
+        name = f"passphrase of {path}"
+        for passphrase in secrets_for(name):
+            try:
+                key = paramiko.PKey.from_path(path.expanduser(), passphrase.encode())
+            except (paramiko.SSHException, OSError, ValueError):  # how a wrong passphrase ends
+                continue
+            keep(name, passphrase)
+            self.encrypted.remove(path)
+            return key
+        return None
 
     def _refusal(self) -> Unauthorized:
         said = f"it accepts {', '.join(self.accepted) or 'nothing that is known here'}"
         tried = f"tried: {'; '.join(self.tried)}" if self.tried else "there was nothing to try"
         parts = [f"{self.destination}: access denied", tried, said]
-        if self.unusable:
-            parts.insert(2, f"not usable: {'; '.join(self.unusable)}")
+        unusable = [*self.unusable, *(f"{path} is encrypted" for path in self.encrypted)]
+        if unusable:
+            parts.insert(2, f"not usable: {'; '.join(unusable)}")
         if self.cut_off:
             parts.append("it hung up after so many attempts")
         return Unauthorized("; ".join(parts), hint=self._hint())
