@@ -33,10 +33,17 @@ from .cli_common import (
 from .cli_devices import devices_app
 from .cli_profile import check_output, show_runs
 from .cli_quantize import add_commands
+from .cli_runner import (
+    compare_external_runs,
+    profile_with_runner,
+    refuse_without_runner,
+    runner_arguments,
+)
 from .cli_runtime import runtime_app
 from .errors import DeviceError, EdgewrightError, UsageError
 
 if TYPE_CHECKING:
+    from .profiler.external.figures import ExternalRun
     from .profiler.result import Run
 
 app = typer.Typer(
@@ -282,6 +289,29 @@ def profile(
         bool,
         typer.Option("--operators", help="Also show which operators take the time, and where."),
     ] = False,
+    runner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOOL",
+            help="Measure with benchmark_model or onnxruntime_perf_test instead, which run on "
+            "GPUs and NPUs.",
+        ),
+    ] = None,
+    runner_path: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="The tool, or a directory with it and its libraries, here (it is sent) or on the "
+            "device.",
+        ),
+    ] = None,
+    accelerator: Annotated[
+        str | None,
+        typer.Option(help="What the tool has to run on: gpu, nnapi, xnnpack, qnn, cpu, ..."),
+    ] = None,
+    runner_args: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="More arguments for the tool.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -309,6 +339,35 @@ def profile(
         busy_s=0.0 if no_wait else wait,
         resume=resume,
         operators=operators,
+    )
+    if runner is not None:
+        profile_with_runner(
+            models,
+            device,
+            settings,
+            output,
+            as_json,
+            runner=runner,
+            path=runner_path,
+            accelerator=accelerator,
+            arguments=runner_arguments(runner_args),
+            inputs=inputs,
+            refused={
+                "--runtime": runtime is not None,
+                "--cpus": cpus is not None,
+                "--batch": batch > 1,
+                "--reference": reference is not None,
+                "--sustained": sustained is not None,
+                "--resume": resume,
+            },
+        )
+        return
+    refuse_without_runner(
+        {
+            "--runner-path": runner_path,
+            "--accelerator": accelerator,
+            "--runner-args": runner_args,
+        }
     )
     with progress() as listener:
         runs = profile_in_turn(
@@ -342,11 +401,20 @@ def compare(
 
     By the 95% confidence interval of the ratio of their times.
     """
+    from .profiler.external.figures import ExternalRun
     from .profiler.gate import judge_slowdown
     from .profiler.report import compared_document
     from .profiler.stats import compare_runs
 
     first, second = _read_run(reference), _read_run(run)
+    if isinstance(first, ExternalRun) and isinstance(second, ExternalRun):
+        compare_external_runs(first, second, max_slowdown, as_json)
+        return
+    if isinstance(first, ExternalRun) or isinstance(second, ExternalRun):
+        raise UsageError(
+            "one of the runs was measured by another tool: their times do not cover the same",
+            hint="measure both with --runner, or both without",
+        )
     if first.device.address != second.device.address or first.device.cpu != second.device.cpu:
         raise UsageError(
             f"the runs are of different devices: {first.device.address} ({first.device.cpu}) and "
@@ -557,14 +625,17 @@ def _fail(error: Exception, message: str, hint: str | None, code: int) -> NoRetu
     sys.exit(code)
 
 
-def _read_run(path: Path) -> Run:
+def _read_run(path: Path) -> Run | ExternalRun:
     from pydantic import ValidationError
 
     from .files import read_json
+    from .profiler.external.figures import ExternalRun
     from .profiler.result import Run
 
     document = read_json(path, "run")
     try:
+        if document.get("kind") == "external":
+            return ExternalRun.from_json(document)
         return Run.from_json(document)
     except (ValidationError, AttributeError) as error:
         raise UsageError(

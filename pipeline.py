@@ -19,6 +19,9 @@ from .exporters.runtime import LoadedArtifact
 from .exporters.source import parse_source
 from .profiler.bench import REFERENCE_SAMPLES, open_devices, run_all, with_answers
 from .profiler.devices_file import find_device, open_device
+from .profiler.external import find_tool
+from .profiler.external.drive import measure_external
+from .profiler.external.figures import ExternalRun
 from .profiler.gate import Judged, Limits, Measured, Verdict, decide, judge
 from .profiler.job import MeasuredModel, MeasureSettings, OnProgress, parse_cpus
 from .profiler.measure import measure
@@ -198,6 +201,58 @@ def profile_in_turn(
     transport = open_device(device)
     try:
         return measure(transport, models, _knowing_clusters(settings, device), on_progress)
+    finally:
+        transport.close()
+
+
+def profile_externally(
+    path: Path,
+    device: str,
+    settings: MeasureSettings,
+    on_progress: OnProgress,
+    *,
+    runner: str,
+    path_of_runner: str | None = None,
+    accelerator: str | None = None,
+    arguments: Sequence[str] = (),
+    inputs: str | None = None,
+) -> ExternalRun:
+    """Measures one model file on one device with a benchmark tool of others.
+
+    Args:
+        runner: the tool's name (`profiler/external`).
+        path_of_runner: where it is, here or on the device; by default on the device's PATH.
+        accelerator: what it has to run on, in its own words there.
+        arguments: more of them for the tool.
+        inputs: as of `profile_in_turn`, for tools that take inputs.
+
+    Raises:
+        UsageError: the file is no model, or the tool can't do what is asked.
+        DeviceError: the device, or the tool on it, failed.
+    """
+    artifact = describe_file(path)
+    tool = find_tool(runner, artifact.format, accelerator)
+    if inputs is not None and not tool.needs_inputs:
+        raise UsageError(f"{runner} makes its inputs itself", hint="leave --inputs out")
+    samples = (
+        seeded_samples(artifact.inputs, 1)
+        if inputs is None
+        else open_dataset(inputs, artifact.inputs).first(1)
+    )
+    model = replace(with_answers(artifact, samples), name=path.name)
+    transport = open_device(device)
+    try:
+        return measure_external(
+            transport,
+            tool,
+            model,
+            settings,
+            on_progress,
+            input_names=[port.spec.name for port in artifact.inputs],
+            path=path_of_runner,
+            accelerator=accelerator,
+            arguments=arguments,
+        )
     finally:
         transport.close()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .result import LatencySummary, Run
+from .result import LatencySummary
 
 Floats = npt.NDArray[np.float64]
 
@@ -97,7 +97,18 @@ class Comparison:
         return self.interval is not None and self.interval[0] > 1
 
 
-def ratio_to(reference: Run, run: Run) -> Comparison:
+class Timed(Protocol):
+    """Samples in the order they were taken, and how many belong to each round."""
+
+    @property
+    def measurement(self) -> str: ...
+    @property
+    def samples_ms(self) -> tuple[float, ...]: ...
+    @property
+    def rounds(self) -> tuple[int, ...]: ...
+
+
+def ratio_to(reference: Timed, run: Timed) -> Comparison:
     """Compares two runs of one measurement, round by round.
 
     Rounds of the two alternated, so what the device did at the time is in both and cancels: the
@@ -120,7 +131,7 @@ def ratio_to(reference: Run, run: Run) -> Comparison:
     )
 
 
-def compare_runs(reference: Run, run: Run) -> Comparison:
+def compare_runs(reference: Timed, run: Timed) -> Comparison:
     """Compares two runs: paired where they were measured together, else by their medians alone.
 
     The unpaired interval is a bootstrap of the ratio of medians that resamples whole rounds, since
@@ -137,7 +148,7 @@ def compare_runs(reference: Run, run: Run) -> Comparison:
     return Comparison(ratio, _interval((own, other), ratio_of_medians), "unpaired")
 
 
-def round_medians(run: Run) -> list[float]:
+def round_medians(run: Timed) -> list[float]:
     """The median of each round, in milliseconds."""
     ends = np.cumsum(run.rounds)
     blocks = np.split(np.asarray(run.samples_ms, dtype=np.float64), ends[:-1])
