@@ -204,19 +204,16 @@ class AdbTransport:
 
     def _ask_for_life(self) -> None:
         if not self._link.answers(LIFE_TIMEOUT_S):
-            raise self._lost("the device does not answer")
+            raise self._lost()
 
-    def _lost(self, how: str) -> DeviceError:
+    def _lost(self) -> Unreachable:
         """The error of a lost link, of which nothing is kept."""
-        why = self._link.why_lost()
-        if isinstance(why, Unreachable):
-            why.message = f"{self.address}: the connection was lost: {how}"
-        return why
+        return Unreachable(f"{self.address}: the connection was lost: {self._link.why_lost()}")
 
     def _exit_code(self, stream: ShellStream) -> int:
         """The exit code of the program that ended."""
         if stream.exit_code is None:
-            raise self._lost("it was closed on the device's side")
+            raise self._lost()
         return stream.exit_code
 
     def _code_at_end(self, stream: ShellStream) -> int:

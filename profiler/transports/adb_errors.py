@@ -87,6 +87,14 @@ def gone(where: str) -> Unreachable:
     )
 
 
+def silent(where: str) -> Unreachable:
+    """The error of a device that the adb server believes to be there."""
+    return Unreachable(
+        f"{where}: the device does not answer, though adb lists it as connected",
+        hint="is it on, awake and in reach? Plug it in again, or run `adb reconnect`",
+    )
+
+
 def no_device(where: str) -> Unreachable:
     """The error of an adb server that knows no device at all."""
     return Unreachable(f"{where}: no device is connected", hint=_PLUG_HINT)
@@ -119,6 +127,8 @@ def connect_error(said: str, where: str) -> DeviceError | None:
         return None
     if "failed to authenticate" in plain:
         return Unauthorized(f"{where}: the device has not allowed this computer", hint=_ALLOW_HINT)
+    if plain == f"failed to connect to {where.removeprefix('adb://')}":
+        plain = "timed out"  # that is how it says so
     reasons = {
         "refused": "nothing listens there (connection refused)",
         "timed out": "it did not answer in time",

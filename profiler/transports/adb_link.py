@@ -8,16 +8,16 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from ...errors import DeviceError, DeviceTimeout, UsageError
+from ...errors import DeviceError, DeviceTimeout, Unreachable, UsageError
 from .adb_address import AdbAddress
 from .adb_errors import (
     READY,
     SETTLING,
     connect_error,
     device_error,
-    gone,
     library_errors,
     no_device,
+    silent,
     state_error,
 )
 from .adb_server import Server
@@ -69,17 +69,19 @@ class Link:
             return False
         return True
 
-    def why_lost(self) -> DeviceError:
-        """The error of a stream that ended by itself; nothing is kept of the link."""
+    def why_lost(self) -> str:
+        """What the adb server says of a device whose stream ended; nothing is kept of the link."""
         try:
             state = self._server.states().get(self._wanted or "")
         except DeviceError as error:
-            return error
+            return error.message
         finally:
             self.forget()
-        if state in (None, READY):
-            return gone(self._where)
-        return state_error(state, self._where)
+        if state is None:
+            return "the device is gone: unplugged, switched off or restarting"
+        if state == READY:
+            return "the device ended it, or does not answer"
+        return f"the device is {state}"
 
     def forget(self) -> None:
         """Looks for the device again next time; over the network, by another connection."""
@@ -99,9 +101,7 @@ class Link:
                 raise
         except library_errors() as error:
             ours = device_error(error, self._where)
-            if isinstance(ours, DeviceTimeout):
-                ours = gone(self._where)
-            raise ours from error
+            raise (silent(self._where) if isinstance(ours, DeviceTimeout) else ours) from error
         return connection
 
     def _find(self) -> None:
@@ -110,9 +110,7 @@ class Link:
         if self._wanted is None:
             self._wanted = self._only_one(states)
         if self._address.is_network and states.get(self._wanted) in (None, "offline"):
-            said = self._server.connect(self._wanted)
-            if problem := connect_error(said, self._where):
-                raise problem
+            self._connect(self._wanted)
         state = self._settled(self._wanted)
         if state is None:
             raise self._unknown(self._wanted)
@@ -124,6 +122,15 @@ class Link:
                 hint="Android 7 or newer is needed",
             )
         self._is_found = True
+
+    def _connect(self, serial: str) -> None:
+        self._server.disconnect(serial)  # what is offline would stay so
+        problem = connect_error(self._server.connect(serial), self._where)
+        if problem is None:
+            return
+        if isinstance(problem, Unreachable):
+            self._server.disconnect(serial)  # it would be listed as offline from now on
+        raise problem
 
     def _settled(self, serial: str) -> str | None:
         """The device's state, once it is one that lasts."""
@@ -148,12 +155,12 @@ class Link:
         states = self._server.states()
         if not states:
             return no_device(self._where)
-        error = gone(self._where)
-        error.message = f"{self._where}: no device with this serial number is connected"
         nearest = difflib.get_close_matches(serial, states, n=1)
         guess = f"did you mean adb://{nearest[0]}? " if nearest else ""
-        error.hint = f"{guess}Connected are {_choices(states)}"
-        return error
+        return Unreachable(
+            f"{self._where}: no device with this serial number is connected",
+            hint=f"{guess}Connected are {_choices(states)}",
+        )
 
 
 def _choices(states: dict[str, str]) -> str:

@@ -33,11 +33,12 @@ exit "$code"
 # $1: seconds, $2: mark; then the command. As SUPERVISED, and it says itself, on the last line of
 # stderr, that the command has ended and how: a child that it left in the background may hold the
 # outputs open. When the seconds are over, the device itself kills the command: it may never learn
-# that the connection is lost.
+# that the connection is lost. Where it does, adbd hangs up on this script, which has work left.
 SUPERVISED_FOR = """\
+trap '' HUP
 limit=$1 mark=$2; shift 2
 exec 3<&0 4>&2
-setsid "$@" </dev/null 3<&- 4>&- & child=$!
+(trap - HUP; exec setsid "$@") </dev/null 3<&- 4>&- & child=$!
 exec 2>/dev/null
 setsid sh -c 'sleep "$1"; kill -9 "-$2"' edgewright "$limit" "$child" \
   </dev/null >/dev/null 3<&- 4>&- & timer=$!
@@ -55,10 +56,10 @@ size_of() { stat -L -c %s "$1" 2>/dev/null || wc -c < "$1"; }
 """
 
 # $1: target, $2: its mode, $3: size, $4: unfinished name beside it. When the connection is lost,
-# standard input ends early, the size differs, and the device itself removes the unfinished copy.
-# Not every disk knows modes.
+# standard input ends early, the size differs, and the device itself removes the unfinished copy:
+# an adbd that hangs up must not keep it from that. Not every disk knows modes.
 RECEIVE = f"""\
-{_SIZE_OF}LC_ALL=C; export LC_ALL; umask 077
+{_SIZE_OF}LC_ALL=C; export LC_ALL; umask 077; trap '' HUP
 if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
 if cat > "$4" && [ $(size_of "$4") -eq "$3" ]
 then chmod "$2" "$4" 2>/dev/null; mv -f "$4" "$1" && exit 0
@@ -74,7 +75,7 @@ _BLOCK_BYTES = 65536
 # yet that it lost its host, can only write the same bytes to the same places. Places are counted in
 # whole blocks: no dd counts in bytes everywhere.
 RECEIVE_REST = f"""\
-{_SIZE_OF}LC_ALL=C; export LC_ALL; umask 077; block={_BLOCK_BYTES}
+{_SIZE_OF}LC_ALL=C; export LC_ALL; umask 077; trap '' HUP; block={_BLOCK_BYTES}
 if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
 if [ -e "$1" ] && [ ! -f "$1" ]; then echo "not a regular file" >&2; exit 1; fi
 : >> "$1" && there=$(size_of "$1") || exit 1
