@@ -10,12 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import helper
+from small_models import measured, save
 
 from edgewright.errors import IntegrityError, NoSpaceOnDevice, Unreachable
 from edgewright.profiler import deploy as deploy_module
 from edgewright.profiler.agent import blobs
 from edgewright.profiler.deploy import Blob, deploy, install_agent
+from edgewright.profiler.job import MeasureSettings, ProgressEvent
+from edgewright.profiler.measure import measure
 from edgewright.profiler.transports.local import LocalTransport
 
 SIZE = 5_000_000
@@ -96,6 +101,23 @@ def test_a_device_that_damages_everything_is_told_so(base: Path, model: Blob) ->
         deploy(install_agent(Cut(1), base=str(base)), [model])
     with pytest.raises(IntegrityError, match="arrived as sha256"):
         deploy(install_agent(Damaging(), base=str(base)), [model])
+    assert unfinished(base) == []
+
+
+def test_ctrl_c_deletes_what_had_arrived_before_too(base: Path, tmp_path: Path) -> None:
+    ballast = np.zeros(SIZE, np.uint8)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    path = save(tmp_path / "m.onnx", [node], w=np.ones((16, 16), np.float32), ballast=ballast)
+    with pytest.raises(Unreachable):
+        deploy(install_agent(Cut(1), base=str(base)), [Blob.of(path)])
+    assert len(unfinished(base)) == 1
+
+    def interrupt(event: ProgressEvent) -> None:
+        if event.phase == "push" and event.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(LocalTransport(), [measured(path)], MeasureSettings(base=str(base)), interrupt)
     assert unfinished(base) == []
 
 

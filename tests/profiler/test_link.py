@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from devices.processes import all_processes, wait_until
 from devices.proxy import Proxy
 from devices.sshd import SshdDevice
 from onnx import helper
@@ -81,6 +83,37 @@ def test_a_cut_copy_goes_on_where_it_was(
     again = deploy(install_agent(transport), [model])
     assert again.sent_bytes == 0
     assert cable.up.carried - before < OVERHEAD
+
+
+def test_what_arrives_late_of_a_lost_copy_does_no_harm(
+    cable: Proxy, transport: Transport, real_sshd_device: SshdDevice, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "model", Path(real_sshd_device.home) / "model"
+    source.write_bytes(os.urandom(SIZE))
+    transport.run(["true"])
+    cable.up.fault_after(SIZE // 4, cable.silence)
+    with pytest.raises(Unreachable, match="has been silent"):
+        transport.push(source, "model", resume=True)
+    before = cable.up.carried
+    direct = open_transport(real_sshd_device.url)
+    direct.push(source, "model", resume=True)
+    direct.close()
+    assert target.read_bytes() == source.read_bytes()
+    changed = target.stat().st_mtime_ns
+    cable.restore()  # what was on its way reaches the device, which still waits for it
+    wait_until(lambda: target.stat().st_mtime_ns > changed)
+    wait_until(lambda: not processes_that_have_open(target))
+    assert cable.up.carried > before
+    assert target.read_bytes() == source.read_bytes()
+
+
+def processes_that_have_open(path: Path) -> list[int]:
+    found = []
+    for pid in all_processes():
+        with suppress(OSError):
+            if any(entry.resolve() == path for entry in Path(f"/proc/{pid}/fd").iterdir()):
+                found.append(pid)
+    return found
 
 
 def test_a_measurement_whose_link_is_cut_in_the_push(
