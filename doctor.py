@@ -13,6 +13,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .errors import UsageError
+from .profiler.device_runtime.cache import list_kept
+from .profiler.devices_file import read_devices
+from .profiler.devices_path import devices_path
 from .targets.load import load_target
 
 
@@ -41,6 +45,7 @@ _CORE = {
     "ai-edge-litert": "ai_edge_litert",
     "litert-quantizer": "litert_quantizer",
     "paramiko": "paramiko",
+    "adbutils": "adbutils",
     "scipy": "scipy",
 }
 _EXTRAS = {
@@ -52,12 +57,15 @@ _EXTRAS = {
 
 
 def examine() -> list[DoctorFinding]:
-    """Looks at Python, packages, this machine's CPU and SSH; nothing heavy is imported."""
+    """Looks at Python, packages, this machine's CPU, SSH, ADB and what is kept for devices.
+
+    Nothing heavy is imported, and no device is asked.
+    """
     findings = [_python()]
     findings += [_package(name, module) for name, module in _CORE.items()]
     for name, (module, extra, purpose) in _EXTRAS.items():
         findings.append(_extra(name, module, extra, purpose))
-    return [*findings, _cpu(), *_ssh()]
+    return [*findings, _cpu(), *_ssh(), _adb(), _devices(), _device_runtimes()]
 
 
 def doctor_table(findings: list[DoctorFinding]) -> RenderableType:
@@ -111,7 +119,7 @@ def _ssh() -> list[DoctorFinding]:
                 "known_hosts",
                 "missing",
                 f"{known_hosts} is needed to reach devices over SSH",
-                "connect once with ssh, or ssh-keyscan HOST and compare the fingerprint",
+                "edgewright devices trust ssh://user@host, or connect once with ssh",
             )
         )
     else:
@@ -121,3 +129,45 @@ def _ssh() -> list[DoctorFinding]:
             DoctorFinding("ssh-keygen", "missing", "makes keys for devices", "install OpenSSH")
         )
     return findings
+
+
+def _adb() -> DoctorFinding:
+    from adbutils import AdbError, adb_path
+
+    try:
+        return DoctorFinding("adb", "ok", str(adb_path()))
+    except AdbError:
+        return DoctorFinding(
+            "adb",
+            "missing",
+            "needed to reach phones",
+            "install Android's platform tools (on Debian: sudo apt install adb)",
+        )
+
+
+def _devices() -> DoctorFinding:
+    try:
+        names = list(read_devices())
+    except UsageError as error:
+        return DoctorFinding("devices", "broken", error.message, error.hint or "")
+    if not names:
+        return DoctorFinding(
+            "devices",
+            "missing",
+            f"no device in {devices_path()}",
+            "edgewright devices add NAME ssh://user@host, or adb://SERIAL",
+        )
+    return DoctorFinding("devices", "ok", f"{', '.join(names)} in {devices_path()}")
+
+
+def _device_runtimes() -> DoctorFinding:
+    kept = [each.bundle for each in list_kept()]
+    if not kept:
+        return DoctorFinding(
+            "device runtimes",
+            "missing",
+            "none built; phones, and boards without Python, need one",
+            "edgewright runtime build --target TARGET",
+        )
+    told = ", ".join(f"{b.runtime} {b.runtime_version} for {b.architecture}" for b in kept)
+    return DoctorFinding("device runtimes", "ok", told)

@@ -146,10 +146,25 @@ def test_targets(cli: Cli) -> None:
     assert "raspberry-pi-5" in cli("targets").out
 
 
-def test_doctor(cli: Cli) -> None:
+def test_doctor(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_DEVICES", str(tmp_path / "none.toml"))
     outcome = cli("doctor", "--json")
     assert outcome.code == 0
-    assert {"onnxruntime", "torch", "tensorflow"} <= {f["name"] for f in outcome.json["findings"]}
+    found = {f["name"]: f for f in outcome.json["findings"]}
+    assert {"onnxruntime", "torch", "tensorflow", "adb", "device runtimes"} <= set(found)
+    assert "devices add" in found["devices"]["remedy"]
+
+
+def test_doctor_names_a_broken_devices_file(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "devices.toml"
+    path.write_text("schema_version = 1\n[devices.pi]\nadress = 'local'\n")
+    monkeypatch.setenv("EDGEWRIGHT_DEVICES", str(path))
+    outcome = cli("doctor", "--json")
+    assert outcome.code == 1
+    broken = next(f for f in outcome.json["findings"] if f["status"] == "broken")
+    assert broken["name"] == "devices" and "adress" in broken["detail"]
 
 
 # What people get wrong
