@@ -30,6 +30,7 @@ _ERRORS = {
     "crashed": "AgentFailed",
     "out-of-memory": "DeviceOutOfMemory",
     "timeout": "DeviceTimeout",
+    "hang": "DeviceTimeout",
     "no-space": "NoSpaceOnDevice",
 }
 #: What to do about each error.
@@ -40,6 +41,14 @@ HINTS = {
     "DeviceTimeout": "raise the deadline, or use a faster model",
     "NoSpaceOnDevice": "make room on the device's disk",
 }
+_HANG_HINT = (
+    "the model, or this runtime with it, never returns: try another runtime or its newest version"
+)
+#: SIGILL: the CPU does not know an instruction.
+_OLD_CPU_HINT = (
+    "the CPU lacks an instruction that this build of the runtime uses: it was made for a newer "
+    "CPU; install a build for this one, or an older version"
+)
 
 
 def read_outputs(path: Path, model: MeasuredModel) -> list[list[Array]]:
@@ -135,10 +144,16 @@ class Context:
             error=kind,  # type: ignore[arg-type]
             message=f"{model.name} failed on {self.device.address} in {runner.name} {version} "
             f"({error['phase']}): {error['message']}{told}",
-            hint=HINTS[kind],
+            hint=_hint(kind, error),
             phase=error["phase"],
             stderr=stderr,
         )
+
+
+def _hint(kind: str, error: dict[str, Any]) -> str:
+    if error["kind"] == "hang":
+        return _HANG_HINT
+    return _OLD_CPU_HINT if error.get("signal") == "SIGILL" else HINTS[kind]
 
 
 def _cold_start(found: dict[str, Any]) -> ColdStart:

@@ -171,6 +171,9 @@ class MeasureSettings:
         deadline_s: after which the device gives up; None: from the mode and the number of models.
         reconnect_s: how long a lost connection is tried again.
         busy_s: how long the end of another measurement on the device is waited for.
+        load_limit_s: how long loading a model, or its first inference, may take on the device.
+        inference_limit_s: the same of any later inference, unless the model is known to be slow:
+            20 times what it took at first is allowed in any case.
         resume: the result of a measurement that is on the device already is all that is wanted:
             nothing is sent and none is started.
         poll_s: how often the device is looked at.
@@ -193,6 +196,8 @@ class MeasureSettings:
     deadline_s: float | None = None
     reconnect_s: float = 60.0
     busy_s: float = 600.0
+    load_limit_s: float = 300.0
+    inference_limit_s: float = 60.0
     resume: bool = False
     poll_s: float = 0.5
     quiet_s: float = 10.0

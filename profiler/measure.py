@@ -285,6 +285,10 @@ class _Measurement:
             "cluster_counts": self.settings.cluster_counts,
             "deadline_s": self.settings.effective_deadline_s(len(self.models)),
             "operators": self.settings.operators,
+            "limits": {
+                "load_s": self.settings.load_limit_s,
+                "inference_s": self.settings.inference_limit_s,
+            },
             "sampling": asdict(self.settings.effective_sampling),
             "models": [
                 {

@@ -23,6 +23,8 @@ from .processes import write_pid
 RESERVE_BYTES = 65536
 #: A model in memory is taken to need this many times its file: weights, a packed copy, the rest.
 RESIDENT_FACTOR = 3
+#: How long past the job's deadline the conductor ends itself.
+OWN_LIMIT_S = 60.0
 #: What the device draws at rest is looked at so often, this far apart.
 IDLE_LOOKS, IDLE_EVERY_S = 5, 0.2
 
@@ -199,7 +201,12 @@ def run(directory: str, lock: Optional[int]) -> Json:
     try:
         write_pid(directory)
         write_whole(reserve, "x" * RESERVE_BYTES)
-        document = Conductor(directory).run()
+        conductor = Conductor(directory)
+        # Nothing here may outlive its time by much, even if it is the conductor that hangs: it
+        # ends by SIGALRM, and its workers with it.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, conductor.job["deadline_s"] + OWN_LIMIT_S)
+        document = conductor.run()
         write_whole(directory + "/result.json", json.dumps(document))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -22,6 +22,8 @@ BLOCK_S = 1.0
 #: A model that takes longer from process to first answer is not started cold again.
 COLD_START_PATIENCE_S = 5.0
 POWER_EVERY_S = 0.2
+#: What takes so many times as long as it ought to hangs.
+HANG_FACTOR = 20
 
 
 class ModelFailed(Exception):
@@ -48,6 +50,7 @@ class Measured:
         self.process: Optional[subprocess.Popen[bytes]] = None
         self.buffer = b""
         self.phase = "load"
+        self.slowest_s = 0.0
         self.block_queries = 1
         self.planned = 0
         self.block_s = 0.0
@@ -98,9 +101,15 @@ class Measured:
                 stderr=stderr,
             )
 
+    def limit_s(self, inferences: int = 1) -> float:
+        """How long so many inferences may take before they count as hanging."""
+        limit: float = self.job["limits"]["inference_s"]
+        return max(limit, HANG_FACTOR * inferences * self.slowest_s)
+
     def ask(
         self,
         command: str,
+        limit_s: float,
         meanwhile: Callable[[], None] = lambda: None,
         every_s: float = 60.0,
         **task: Any,
@@ -108,21 +117,27 @@ class Measured:
         """Sends one command and waits for its answer.
 
         Args:
+            limit_s: without an answer for so long, the worker hangs, and is killed.
             meanwhile: called every so many seconds while there is no answer yet.
 
         Raises:
-            ModelFailed: the worker failed or died.
+            ModelFailed: the worker failed, died or hangs.
             DeadlinePassed: no answer in the job's time.
         """
         assert self.process is not None and self.process.stdin and self.process.stdout
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(dict(task, command=command)).encode() + b"\n")
+            message = json.dumps(dict(task, command=command, limit_s=limit_s))
+            self.process.stdin.write(message.encode() + b"\n")
             self.process.stdin.flush()
         pipe = self.process.stdout.fileno()
+        hangs = time.monotonic() + limit_s
         while b"\n" not in self.buffer:
-            left = self.deadline - time.monotonic()
-            if left <= 0:
+            now = time.monotonic()
+            if now >= self.deadline:
                 raise DeadlinePassed
+            if now >= hangs:
+                raise ModelFailed(self.hanging(limit_s))
+            left = min(self.deadline, hangs) - now
             if not select.select([pipe], [], [], min(left, every_s))[0]:
                 meanwhile()
                 continue
@@ -136,6 +151,13 @@ class Measured:
             raise ModelFailed(dict(self.obituary(), **answer["error"]))
         self.result["missing"].update(answer.pop("missing", {}))
         return answer
+
+    def hanging(self, limit_s: float) -> Json:
+        """Kills a worker that does not answer, and says so."""
+        assert self.process is not None
+        self.process.kill()
+        message = "no answer in %g s, the limit of this phase: it hangs, and was ended" % limit_s
+        return dict(self.obituary(), kind="hang", message=message, signal=None)
 
     def obituary(self) -> Json:
         """Why the worker is gone."""
@@ -152,6 +174,8 @@ class Measured:
         if code < 0:
             name = signal.Signals(-code).name
             message = "the process was ended by %s" % name
+        if code == -signal.SIGALRM:  # the worker's own watchdog: see `worker.py`
+            kind = "hang"
         kills = oom_kills()
         killed = code == -signal.SIGKILL and (kills is None or kills != self.oom_kills)
         if killed or (code == -signal.SIGABRT and is_out_of_memory("\n".join(stderr))):
@@ -184,7 +208,7 @@ class Measured:
         """Loads the model, before that a few times in processes that end again."""
         for _ in range(self.job["sampling"]["cold_starts"] - 1):
             began = time.monotonic()
-            self.result["cold_starts"].append(dict(self.load_once(), **self.ask("first")))
+            self.result["cold_starts"].append(dict(self.load_once(), **self.first_once()))
             self.end()
             if time.monotonic() - began > COLD_START_PATIENCE_S:
                 break
@@ -197,6 +221,7 @@ class Measured:
         self.start()
         return self.ask(
             "load",
+            self.job["limits"]["load_s"],
             **self.model,
             threads=self.job["threads"],
             stderr_path=self.stderr_path,
@@ -206,15 +231,21 @@ class Measured:
         )
 
     def first(self) -> None:
-        self.result["cold_starts"][-1].update(self.ask("first"))
+        self.result["cold_starts"][-1].update(self.first_once())
+
+    def first_once(self) -> Json:
+        # Nobody knows yet how long it ought to take.
+        answer = self.ask("first", self.job["limits"]["load_s"])
+        self.slowest_s = max(self.slowest_s, answer["first_inference_ms"] / 1000)
+        return answer
 
     def reference(self) -> None:
-        self.ask("reference", outputs_path=self.outputs_path)
+        self.ask("reference", self.limit_s(), outputs_path=self.outputs_path)
 
     def warm_up(self) -> None:
         """Warms up, and plans blocks so that there are rounds enough, of about a second at most."""
         sampling = self.job["sampling"]
-        answer = self.ask("warm_up", **sampling)
+        answer = self.ask("warm_up", sampling["warm_up_max_s"] + self.limit_s(), **sampling)
         self.warm_up_ns = answer.pop("spent_ns")
         self.result["warm_up"] = dict(answer, queries=len(self.warm_up_ns))
         each_s = max(statistics.median(self.warm_up_ns) / 1e9, 1e-6)
@@ -233,7 +264,8 @@ class Measured:
         self.planned = max(math.ceil(planned), self.block_queries * sampling["min_rounds"])
 
     def measure_block(self, settling: int) -> None:
-        answer = self.ask("block", queries=self.block_queries, settling=settling)
+        limit_s = self.limit_s(self.block_queries + settling)
+        answer = self.ask("block", limit_s, queries=self.block_queries, settling=settling)
         self.warm_up_ns += answer.pop("settling_ns")
         self.blocks.append(answer.pop("spent_ns"))
         self.result.update(answer)
@@ -253,7 +285,8 @@ class Measured:
             except (OSError, ValueError, LookupError) as error:
                 problem = why(error)
 
-        answer = self.ask("busy", meanwhile=look, every_s=POWER_EVERY_S, seconds=seconds)
+        limit_s = seconds + self.limit_s()
+        answer = self.ask("busy", limit_s, meanwhile=look, every_s=POWER_EVERY_S, seconds=seconds)
         if drawn:
             self.result["energy"] = dict(answer, power_w=drawn, idle_power_w=list(idle_w))
         else:

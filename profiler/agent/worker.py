@@ -22,6 +22,9 @@ from .engines import OnnxRuntime, TfliteInterpreter
 from .memory import Memory
 from .steady import Steadiness
 
+#: How long past the conductor's limit the worker ends itself.
+OWN_LIMIT_S = 15.0
+
 
 def forget_cached(path: str) -> None:
     """Asks the kernel to forget what it has of a file in memory, so that loading reads the disk."""
@@ -154,9 +157,12 @@ def worker() -> int:
     with contextlib.suppress(OSError, AttributeError):
         # PR_SET_PDEATHSIG = 1: no worker survives its conductor.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     commands = Worker()
     for line in sys.stdin:
         task = json.loads(line)
+        # Ends this process, whatever it is in, where the conductor could not.
+        signal.setitimer(signal.ITIMER_REAL, task["limit_s"] + OWN_LIMIT_S)
         try:
             answer = getattr(commands, task["command"])(task)
         except Exception as error:
@@ -168,6 +174,7 @@ def worker() -> int:
             answer = {"error": {"kind": kind, "message": "%s: %s" % (type(error).__name__, error)}}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+        signal.setitimer(signal.ITIMER_REAL, 0)
         if "error" in answer:
             return 1
     return 0

@@ -96,6 +96,7 @@ class Workplace:
             "threads": 1,
             "cpus": None,
             "cluster_counts": None,
+            "limits": {"load_s": 60, "inference_s": 60},
             "deadline_s": deadline_s,
             "sampling": asdict(sampling),
             "models": described,
