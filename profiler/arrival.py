@@ -18,6 +18,7 @@ from .device_runtime.bundle import Bundle
 from .device_runtime.cache import find_kept
 from .device_runtime.install import install_runtime
 from .device_runtime.recipe import WHEELS
+from .garbage import MARK, lines_after_mark
 from .job import MeasureSettings
 from .result import DeviceFacts
 from .runners import Installed, Runner, choose_runner
@@ -25,7 +26,7 @@ from .transports.base import Transport
 
 T = TypeVar("T")
 
-_PLATFORM = 'uname -m; printf "%s\\n" "$HOME"'
+_PLATFORM = f'echo {MARK}; uname -m; printf "%s\\n" "$HOME"'
 
 #: What `uname -m` says -> what we call it. A kernel of 64 bits runs our 64-bit programs under any
 #: system, and armv8l is a 64-bit core whose kernel runs 32-bit programs alone.
@@ -116,7 +117,7 @@ def machine_of(transport: Transport) -> tuple[Architecture, str]:
         RuntimeMissing: there is nothing for it.
     """
     done = transport.run(["sh", "-c", _PLATFORM])
-    lines = done.stdout.splitlines()
+    lines = lines_after_mark(transport.address, "its machine", done.stdout)
     if done.code != 0 or len(lines) != 2:
         raise DeviceError(f"{transport.address} does not say what machine it is: {done.stderr}")
     if lines[0] not in _MACHINES:

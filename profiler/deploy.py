@@ -41,6 +41,7 @@ from ..files import sha256_file
 from ..targets.cpuinfo import clusters_from_cpuinfo, features_from_cpuinfo
 from ..targets.profile import Architecture
 from .agent_archive import agent_archive
+from .garbage import MARK, garbage, lines_after_mark, understood
 from .owner import Holder
 from .result import DeviceFacts
 from .runners import Installed
@@ -53,12 +54,12 @@ MARGIN_BYTES = 4 << 20
 RESUMED_BYTES = 1 << 20
 MIN_PYTHON = (3, 7)
 
-_FIND = 'printf "%s\\n" "$HOME"; command -v "$1" || exit 127'
+_FIND = f'echo {MARK}; printf "%s\\n" "$HOME"; command -v "$1" || exit 127'
 
 # Prepares the directories, adopts the agent if it was just pushed and is whole, and says what is
 # there. It runs before anything that was pushed does.
 _PREPARE = """
-import hashlib, json, os, sys
+import errno, hashlib, json, os, sys
 base, final, part, wanted = sys.argv[1:]
 def digest(path):
     try:
@@ -66,16 +67,20 @@ def digest(path):
             return hashlib.sha256(handle.read()).hexdigest()
     except FileNotFoundError:
         return None
-for name in ("", "/blobs", "/runs"):
-    os.makedirs(base + name, 0o700, True)
-if part:
-    if digest(part) == wanted:
-        os.replace(part, final)
-    else:
-        os.unlink(part)
-disk = os.statvfs(base)
-print(json.dumps({"whole": digest(final) == wanted, "python": sys.version_info[:3],
-                  "free_bytes": disk.f_bavail * disk.f_frsize}))
+try:
+    for name in ("", "/blobs", "/runs"):
+        os.makedirs(base + name, 0o700, True)
+    if part:
+        if digest(part) == wanted:
+            os.replace(part, final)
+        else:
+            os.unlink(part)
+    disk = os.statvfs(base)
+    answer = {"whole": digest(final) == wanted, "free_bytes": disk.f_bavail * disk.f_frsize}
+except OSError as error:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    answer = {"error": error.strerror or str(error), "full": full}
+print(json.dumps(dict(answer, python=sys.version_info[:3])))
 """
 
 
@@ -107,19 +112,25 @@ class Agent:
             UsageError: it has not the cores that were named.
         """
         done = self.transport.run([*self.python, self.path, *arguments], timeout_s=timeout_s)
+        address = self.transport.address
         try:
             answer = json.loads(done.stdout)
-        except ValueError:
-            raise _unanswered(self.transport.address, arguments[0], done) from None
+        except (ValueError, RecursionError):
+            raise _unanswered(address, arguments[0], done) from None
         if not isinstance(answer, dict):
-            raise _unanswered(self.transport.address, arguments[0], done)
+            raise garbage(address, arguments[0], done.stdout)
         if "error" in answer and done.code != 0:
-            raise _refused(self.transport.address, answer["error"])
+            with understood(address, arguments[0]):
+                raise _refused(address, answer["error"])
         return answer
 
     def read_facts(self) -> tuple[DeviceFacts, Installed]:
         """What the device is, and what it has installed."""
         facts = self.ask("facts")
+        with understood(self.transport.address, "facts"):
+            return self._understand(facts)
+
+    def _understand(self, facts: dict[str, Any]) -> tuple[DeviceFacts, Installed]:
         address = self.transport.address
         installed = Installed(
             address=address,
@@ -212,7 +223,7 @@ def install_agent(
     given = python or (sys.executable if is_here else "python3")
     wanted, *arguments = [given] if isinstance(given, str) else given
     found = transport.run(["sh", "-c", _FIND, "sh", wanted])
-    lines = found.stdout.splitlines()
+    lines = lines_after_mark(transport.address, "the first command", found.stdout)
     if found.code != 0 or len(lines) < 2:
         raise RuntimeMissing(
             f"{transport.address} has no {wanted}",
@@ -298,11 +309,12 @@ def _missing(agent: Agent, deliveries: Sequence[_Delivery]) -> list[_Delivery]:
         return []
     names = [name for delivery in deliveries for name in (delivery.path, delivery.kept)]
     found = agent.ask("look", *names, timeout_s=600)
-    return [
-        replace(delivery, arrived_bytes=found[delivery.path]["arrived_bytes"])
-        for delivery in deliveries
-        if found[delivery.path]["sha256"] != delivery.blob.sha256
-    ]
+    with understood(agent.transport.address, "look"):
+        return [
+            replace(delivery, arrived_bytes=int(found[delivery.path]["arrived_bytes"]))
+            for delivery in deliveries
+            if found[delivery.path]["sha256"] != delivery.blob.sha256
+        ]
 
 
 def _send(
@@ -396,22 +408,31 @@ def _prepare(
     sha256: str,
 ) -> dict[str, Any]:
     done = transport.run([*python, "-c", _PREPARE, base, final, part, sha256])
-    reason = _last(done.stderr)
-    if "No space left" in reason or "quota exceeded" in reason:
-        raise NoSpaceOnDevice(f"{transport.address}: no space left for {base}")
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        raise DeviceError(
-            f"{transport.address}: can't prepare {base}: {reason or f'exit code {done.code}'}",
-            hint=f"set {DIRECTORY_VARIABLE} to a directory that the device's user can write to",
-        ) from None
-    if tuple(answer["python"]) < MIN_PYTHON:
-        version = ".".join(map(str, answer["python"]))
-        raise RuntimeMissing(
-            f"{transport.address}: {shlex.join(python)} is Python {version}; 3.7 or newer is needed"
+    address = transport.address
+    if not done.stdout and done.code != 0:
+        raise AgentFailed(
+            f"{address}: {shlex.join(python)} does not run: "
+            f"{_last(done.stderr) or f'exit code {done.code}'}"
         )
-    return answer
+    with understood(address, "preparing"):
+        answer: dict[str, Any] = json.loads(done.stdout)
+        version = tuple(map(int, answer["python"]))
+        if version < MIN_PYTHON:
+            raise RuntimeMissing(
+                f"{address}: {shlex.join(python)} is Python {'.'.join(map(str, version))}; 3.7 or "
+                "newer is needed"
+            )
+        if "error" not in answer:
+            return {"whole": answer["whole"], "free_bytes": int(answer["free_bytes"])}
+    if answer["full"]:
+        raise NoSpaceOnDevice(
+            f"{address}: no space left for {base}",
+            hint="make room there: `edgewright devices clean` removes what Edgewright keeps",
+        )
+    raise DeviceError(
+        f"{address}: can't prepare {base}: {answer['error']}",
+        hint=f"set {DIRECTORY_VARIABLE} to a directory that the device's user can write to",
+    )
 
 
 def _unanswered(address: str, command: str, done: Completed) -> DeviceError:
@@ -420,6 +441,8 @@ def _unanswered(address: str, command: str, done: Completed) -> DeviceError:
         return DeviceOutOfMemory(f"{words}: the device killed it, most likely for memory")
     if "No space left" in done.stderr:
         return NoSpaceOnDevice(f"{words}: no space left on the device")
+    if done.stdout.strip():
+        return garbage(address, command, done.stdout)
     return AgentFailed(f"{words} and no answer: {_last(done.stderr) or 'it said nothing'}")
 
 

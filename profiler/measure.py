@@ -11,7 +11,6 @@ import hashlib
 import json
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -32,9 +31,10 @@ from ..errors import (
     UsageError,
 )
 from ..exporters.artifact import Array
-from .arrival import arrive
+from .arrival import Arrival, arrive
 from .collected import HINTS, Context, read_outputs
 from .deploy import Agent, Blob, blob_paths, busy, deploy, remove
+from .garbage import understood
 from .job import MeasuredModel, MeasureSettings, OnProgress, Phase, ProgressEvent
 from .owner import Holder, owner_name, this_owner
 from .result import FailedRun, Run
@@ -148,13 +148,12 @@ class _Measurement:
             self.sent,
         )
         agent = self.agent = arrival.agent
-        facts, installed, runners = arrival.facts, arrival.installed, arrival.runners
         with tempfile.TemporaryDirectory(prefix="edgewright-") as name:
             scratch = Path(name)
             blobs = self.blobs(scratch)
             if not self.settings.resume:
                 self.patiently(lambda: self.push(agent, blobs))
-            job = self.job(blob_paths(agent, blobs), runners)
+            job = self.job(blob_paths(agent, blobs), arrival.runners)
             run_id = self.run_id(agent, job, [blob.sha256 for blob in blobs[1::2]])
             self.directory = f"{agent.base}/runs/{run_id}"
             self.start(agent, job, scratch)
@@ -164,17 +163,36 @@ class _Measurement:
             except Unreachable as error:
                 error.hint = error.hint or RESUME_HINT
                 raise
+            except AgentFailed:
+                # What makes no sense now would make none when it is picked up again.
+                with contextlib.suppress(EdgewrightError):
+                    agent.ask("stop", self.directory)
+                remove(self.transport, self.directory)
+                raise
         self.patiently(lambda: remove(self.transport, self.directory))
+        with understood(self.transport.address, "result.json"):
+            return self.results(document, outputs, arrival, run_id, started_at)
+
+    def results(
+        self,
+        document: dict[str, Any],
+        outputs: Sequence[list[list[Array]] | None],
+        arrival: Arrival,
+        run_id: str,
+        started_at: str,
+    ) -> list[Run | FailedRun]:
+        """What was collected, as the caller gets it."""
         if "error" in document:
             raise NoSpaceOnDevice(
-                f"{facts.address}: {document['error']['message']}", hint=HINTS["NoSpaceOnDevice"]
+                f"{self.transport.address}: {document['error']['message']}",
+                hint=HINTS["NoSpaceOnDevice"],
             )
         context = Context(
             measurement=f"{run_id[:16]}-{started_at}",
             started_at=started_at,
             settings=self.settings,
-            device=facts,
-            installed=installed,
+            device=arrival.facts,
+            installed=arrival.installed,
             notes=(*arrival.notes, *document["notes"]),
         )
         contexts = [context] * len(self.models)
@@ -187,7 +205,7 @@ class _Measurement:
         return [
             own.result(*parts)
             for own, *parts in zip(
-                contexts, self.models, runners, document["models"], outputs, strict=True
+                contexts, self.models, arrival.runners, document["models"], outputs, strict=True
             )
         ]
 
@@ -384,14 +402,18 @@ class _Measurement:
             answer = self.patiently(
                 lambda: agent.ask("poll", self.directory, "--since", str(seen))  # noqa: B023
             )
-            seen += self.report(answer["progress"])
-            if answer["state"] == "finished":
-                began = datetime.now(UTC) - timedelta(seconds=answer["started_s_ago"])
-                return began.isoformat(timespec="milliseconds")
-            if answer["state"] != "running":
+            with understood(self.transport.address, "poll"):
+                lines = list(answer["progress"])
+                events = _events(lines)
+                state = str(answer["state"])
+                age = timedelta(seconds=answer.get("started_s_ago", 0))
+            seen += self.report(lines, events)
+            if state == "finished":
+                return (datetime.now(UTC) - age).isoformat(timespec="milliseconds")
+            if state != "running":
                 self.raise_ended(answer)
             limit = self.settings.effective_deadline_s(len(self.models)) + GRACE_S
-            if answer.get("started_s_ago", 0) > limit:
+            if age.total_seconds() > limit:
                 agent.ask("stop", self.directory)
                 remove(self.transport, self.directory)
                 raise DeviceTimeout(
@@ -409,18 +431,19 @@ class _Measurement:
             command = ["tail", "-n", f"+{seen + count + 1}", f"{self.directory}/progress.jsonl"]
             done = self.patiently(lambda: self.transport.run(command))  # noqa: B023
             # A line may be written at this very moment: it is read next time.
-            lines = [json.loads(line) for line in done.stdout.split("\n")[:-1]]
-            count += self.report(lines)
-            if any(line["phase"] == "end" for line in lines):
+            with understood(self.transport.address, "progress"):
+                lines = [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+                events = _events(lines)
+            count += self.report(lines, events)
+            if len(events) < len(lines):
                 break
             if lines:
                 last_news = time.monotonic()
         return count
 
-    def report(self, lines: Sequence[dict[str, Any]]) -> int:
-        for line in lines:
-            if line["phase"] != "end":
-                self.on_progress(ProgressEvent(**line))
+    def report(self, lines: Sequence[Any], events: Sequence[ProgressEvent]) -> int:
+        for event in events:
+            self.on_progress(event)
         return len(lines)
 
     def raise_ended(self, answer: dict[str, Any]) -> None:
@@ -443,17 +466,21 @@ class _Measurement:
         path = scratch / "result.json"
         self.transport.pull(f"{self.directory}/result.json", path)
         outputs: list[list[list[Array]] | None] = []
-        try:
+        with understood(self.transport.address, path.name):
             document = json.loads(path.read_text(encoding="utf-8"))
-            for index, model in enumerate(document.get("models", ())):
-                path = scratch / f"outputs-{index}.npz"
-                if model["has_outputs"]:
-                    self.transport.pull(f"{self.directory}/outputs-{index}.npz", path)
-                    outputs.append(read_outputs(path, self.models[index]))
-                else:
-                    outputs.append(None)
-        except (ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise AgentFailed(
-                f"{self.transport.address}: {path.name} of the measurement is damaged: {error}"
-            ) from error
+            answered = [bool(model["has_outputs"]) for model in document.get("models", ())]
+        for index, (model, has_outputs) in enumerate(zip(self.models, answered, strict=False)):
+            path = scratch / f"outputs-{index}.npz"
+            if has_outputs:
+                self.transport.pull(f"{self.directory}/{path.name}", path)
+            with understood(self.transport.address, path.name):
+                outputs.append(read_outputs(path, model) if has_outputs else None)
         return document, outputs
+
+
+def _events(lines: Sequence[Any]) -> list[ProgressEvent]:
+    """Lines of progress as events; the last one of all is none."""
+    from pydantic import TypeAdapter
+
+    adapter = TypeAdapter(ProgressEvent)
+    return [adapter.validate_python(line) for line in lines if line["phase"] != "end"]

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from devices.processes import wait_until
 from small_models import LONG
 
+from edgewright.profiler.cleaning import clean
 from edgewright.profiler.deploy import Agent
 from edgewright.profiler.job import MeasuredModel, Sampling
+from edgewright.profiler.transports.local import LocalTransport
 
 
 def begin(
@@ -62,3 +66,16 @@ def processes_of(base: Path) -> list[int]:
             if f"{base}/".encode() in words:
                 found.append(int(entry.name))
     return found
+
+
+def nothing_is_left(base: Path) -> None:
+    """Nothing runs, no measurement lies there and no half-sent file; cleaning takes the rest."""
+    wait_until(lambda: not processes_of(base))
+    assert list((base / "runs").glob("*")) == []
+    assert list(base.rglob("*.part")) == []
+    transport = LocalTransport()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEWRIGHT_DEVICE_DIR", str(base))
+        cleaned = clean(transport)
+    assert (cleaned.processes, cleaned.kept) == ((), ())
+    assert not base.exists()

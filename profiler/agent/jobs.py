@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -15,6 +16,9 @@ from .common import Json, Refusal, read_text, self_command
 from .cpus import choose_cpus
 from .files import last_lines
 from .processes import group_members, process_stat, read_pid
+
+#: How long a result waits for its host; and the remains of what ended without one.
+FINISHED_KEPT_S, DEAD_KEPT_S = 7 * 24 * 3600.0, 3600.0
 
 
 def state_of(directory: str) -> str:
@@ -136,6 +140,20 @@ def start(directory: str, owner: Json) -> Json:
     while not os.path.exists(directory + "/pid") and conductor.poll() is None:
         time.sleep(0.02)
     return {"state": "running", "started": True}
+
+
+def sweep(runs: str) -> None:
+    """Deletes what hosts that never came back have left of measurements that run no more."""
+    with contextlib.suppress(OSError), os.scandir(runs) as entries:
+        for entry in entries:
+            state = state_of(entry.path)
+            if state == "running":
+                continue
+            kept_s = FINISHED_KEPT_S if state == "finished" else DEAD_KEPT_S
+            with contextlib.suppress(OSError, ValueError):
+                files = [entry.path, *(file.path for file in os.scandir(entry.path))]
+                if time.time() - max(map(os.path.getmtime, files)) > kept_s:
+                    shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def stop(directory: str) -> Json:

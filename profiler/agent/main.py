@@ -65,7 +65,10 @@ def _conditions(given: argparse.Namespace) -> Json:
 
 def _look(given: argparse.Namespace) -> Json:
     from .blobs import look
+    from .jobs import sweep
 
+    # Files lie in BASE/blobs, measurements in BASE/runs.
+    sweep(os.path.dirname(os.path.dirname(os.path.abspath(given.words[0]))) + "/runs")
     return look(given.words)
 
 

@@ -51,6 +51,7 @@ class Measured:
         self.buffer = b""
         self.phase = "load"
         self.slowest_s = 0.0
+        self.each_s = 0.0
         self.block_queries = 1
         self.planned = 0
         self.block_s = 0.0
@@ -101,10 +102,14 @@ class Measured:
                 stderr=stderr,
             )
 
-    def limit_s(self, inferences: int = 1) -> float:
-        """How long so many inferences may take before they count as hanging."""
+    def limit_s(self, expected_s: float = 0.0) -> float:
+        """How long inferences may take before they count as hanging.
+
+        Args:
+            expected_s: what they ought to take, if that is more than the slowest known.
+        """
         limit: float = self.job["limits"]["inference_s"]
-        return max(limit, HANG_FACTOR * inferences * self.slowest_s)
+        return max(limit, HANG_FACTOR * max(expected_s, self.slowest_s))
 
     def ask(
         self,
@@ -248,7 +253,7 @@ class Measured:
         answer = self.ask("warm_up", sampling["warm_up_max_s"] + self.limit_s(), **sampling)
         self.warm_up_ns = answer.pop("spent_ns")
         self.result["warm_up"] = dict(answer, queries=len(self.warm_up_ns))
-        each_s = max(statistics.median(self.warm_up_ns) / 1e9, 1e-6)
+        each_s = self.each_s = max(statistics.median(self.warm_up_ns) / 1e9, 1e-6)
         choose = max if sampling["both"] else min
         planned = choose(sampling["queries"], sampling["seconds"] / each_s)
         planned = max(planned, sampling["min_queries"], sampling["min_seconds"] / each_s)
@@ -264,14 +269,14 @@ class Measured:
         self.planned = max(math.ceil(planned), self.block_queries * sampling["min_rounds"])
 
     def measure_block(self, settling: int) -> None:
-        limit_s = self.limit_s(self.block_queries + settling)
+        limit_s = self.limit_s((self.block_queries + settling) * self.each_s)
         answer = self.ask("block", limit_s, queries=self.block_queries, settling=settling)
         self.warm_up_ns += answer.pop("settling_ns")
         self.blocks.append(answer.pop("spent_ns"))
         self.result.update(answer)
         rest_s = self.block_s - sum(self.blocks[-1]) / 1e9
         if rest_s > 0:
-            self.unkept_s += self.ask("busy", seconds=rest_s)["seconds"]
+            self.unkept_s += self.ask("busy", rest_s + self.limit_s(), seconds=rest_s)["seconds"]
 
     def energy(self, idle_w: Sequence[float], seconds: float) -> None:
         """Keeps the model busy and looks at what the device draws meanwhile."""
@@ -299,6 +304,7 @@ class Measured:
         try:
             answer = self.ask(
                 "operators",
+                self.job["limits"]["load_s"] + self.limit_s(),
                 **self.model,
                 threads=self.job["threads"],
                 profile_prefix=self.stderr_path + ".profile",
