@@ -94,6 +94,48 @@ def remove(
     print(f"{name} is no longer in {devices_path()}", file=sys.stderr)
 
 
+@devices_app.command("trust")
+def trust(
+    device: Name,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask: the network is trusted.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Put the host key that an SSH server shows on record, after a look at its fingerprint.
+
+    A key that differs from the one on record is never accepted.
+    """
+    from .profiler.devices_file import find_device
+    from .profiler.transports.ssh_trust import Offer, accept_host_key
+
+    address = find_device(device).address
+    if not address.startswith("ssh://"):
+        raise UsageError(f"{address} has no host key: only devices over SSH have")
+
+    def confirm(offer: Offer) -> bool:
+        print(
+            f"{offer.server} shows the host key {offer.algorithm} {offer.fingerprint}.\n"
+            f"The device itself shows its own with: {offer.command}",
+            file=sys.stderr,
+        )
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "nobody is at a terminal to say whether that is the right key",
+                hint="give --yes once you have compared the fingerprints",
+            )
+        return typer.confirm("Is it the same?", err=True)
+
+    fingerprint = accept_host_key(address, confirm)
+    show(
+        {"schema_version": 1, "address": address, "fingerprint": fingerprint},
+        lambda: f"{address} is on record with {fingerprint}",
+        as_json,
+    )
+
+
 @devices_app.command("shell")
 def shell(
     device: Name,

@@ -14,6 +14,7 @@ from clirunner import Cli
 from devices.sshd import SshdDevice
 from leftovers import begin, processes_of
 from small_models import matmul, measured
+from terminal import Screen
 
 from edgewright.profiler.deploy import install_agent
 from edgewright.profiler.transports.local import LocalTransport
@@ -145,6 +146,45 @@ def test_clean(cli: Cli, tmp_path: Path) -> None:
     assert "not cleaned" in cli("devices", "clean", "--all").out
     cli.refuses("devices", "clean", saying="name one device, or give --all")
     cli.refuses("devices", "clean", "here", "--all", saying="name one device")
+
+
+@pytest.mark.device
+def test_trust(cli: Cli, real_sshd_device: SshdDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = real_sshd_device
+    monkeypatch.setenv("EDGEWRIGHT_SSH_CONFIG", str(device.ssh_config_path))
+    known = device.known_hosts_path.read_text()
+    device.known_hosts_path.write_text("")
+    cli("devices", "add", "board", device.url)
+    fails = cli.refuses("devices", "shell", "board", "--", "true", code=3, saying="is unknown")
+    assert f"edgewright devices trust {device.url}" in fails.err
+    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115, PTH123 - nobody is there
+    cli.refuses("devices", "trust", "board", saying="--yes")
+    assert device.known_hosts_path.read_text() == ""
+    done = cli("devices", "trust", "board", "--yes", "--json")
+    assert done.json["fingerprint"].startswith("SHA256:")
+    assert done.json["fingerprint"] in done.err and "ssh_host_ed25519_key.pub" in done.err
+    assert device.known_hosts_path.read_text() == known
+    assert cli("devices", "shell", "board", "--", "echo", "hi").out == "hi\n"
+    device.change_host_key()
+    cli.refuses("devices", "trust", "board", "--yes", code=3, saying="HAS CHANGED")
+    cli.refuses("devices", "trust", "local", saying="has no host key")
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_trust_asks(
+    answer: str, cli: Cli, real_sshd_device: SshdDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = real_sshd_device
+    monkeypatch.setenv("EDGEWRIGHT_SSH_CONFIG", str(device.ssh_config_path))
+    device.known_hosts_path.write_text("")
+    screen = Screen(sys.executable, "-m", "edgewright", "devices", "trust", device.url)
+    screen.wait_for("Is it the same?")
+    assert "SHA256:" in screen.text
+    screen.type(answer)
+    screen.wait_for("is on record with" if answer == "y" else "was not accepted")
+    screen.close()
+    assert (device.known_hosts_path.read_text() != "") is (answer == "y")
 
 
 def test_clean_ends_what_runs(cli: Cli, tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ class HostKey:
         digest = base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
         return f"SHA256:{digest}"
 
+    @property
+    def shown_by(self) -> str:
+        """The command that shows the fingerprint on the server itself."""
+        return f"ssh-keygen -lf /etc/ssh/ssh_host_{_kind(self)}_key.pub"
+
 
 @dataclass(frozen=True)
 class KnownKey:
@@ -131,15 +136,14 @@ def entry_for(destination: Destination, key: HostKey, hashed: bool) -> str:
 
 
 def _compare(offered: HostKey) -> str:
-    kind = _kind(offered)
     return (
         "compare the fingerprint with the one that the device itself shows on its console "
-        f"(ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub)"
+        f"({offered.shown_by})"
     )
 
 
 def _accept(destination: Destination, offered: HostKey) -> str:
-    ours = f"edgewright devices trust {destination.asked_for}"
+    ours = shlex.join(["edgewright", "devices", "trust", str(destination.asked_for)])
     plain = destination.known_as == known_host_name(destination.host, destination.port)
     if destination.proxy_command or destination.jump or not plain or not destination.known_hosts:
         return ours  # ssh-keyscan knows neither proxies nor aliases

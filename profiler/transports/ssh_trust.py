@@ -21,12 +21,14 @@ class Offer:
     Attributes:
         server: the server, as user@host:port.
         fingerprint: of the key, as OpenSSH's programs show it.
+        command: what shows the server's own fingerprint on its console.
         path: the known_hosts file that would take it.
     """
 
     server: str
     algorithm: str
     fingerprint: str
+    command: str
     path: Path
 
 
@@ -62,7 +64,14 @@ def _accept(destination: Destination, confirm: Callable[[Offer], bool]) -> HostK
     if not destination.known_hosts:
         raise UsageError(f"{destination}: the SSH configuration names no known_hosts file")
     path = destination.known_hosts[0]
-    if not confirm(Offer(str(destination), offered.algorithm, offered.fingerprint, path)):
+    offer = Offer(
+        server=str(destination),
+        algorithm=offered.algorithm,
+        fingerprint=offered.fingerprint,
+        command=offered.shown_by,
+        path=path,
+    )
+    if not confirm(offer):
         raise HostKeyMismatch(f"{destination}: its host key {offered} was not accepted")
     _append(path, destination, offered)
     return offered

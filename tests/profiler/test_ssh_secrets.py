@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +12,10 @@ from cryptography.hazmat.primitives import serialization
 from devices.base import SshDevice
 from devices.inprocess import InProcessDevice, start_inprocess
 from devices.sshd import start_sshd
+from terminal import TIMEOUT_S, Screen
 
 pytestmark = pytest.mark.device
 SECRET, WRONG = "s3cret words", "mistyped"
-TIMEOUT_S = 30
 
 #: Connects twice: what was typed once is enough.
 CLIENT = """
@@ -35,34 +31,6 @@ except EdgewrightError as error:
     print(type(error).__name__, error.message, error.hint)
 print("done")
 """
-
-
-class Screen:
-    """A process on a terminal of its own, as its user sees it."""
-
-    def __init__(self, *command: str) -> None:
-        self.text = ""
-        self._pid, self._terminal = pty.fork()
-        if self._pid == 0:
-            os.execv(command[0], command)
-
-    def wait_for(self, words: str, times: int = 1) -> None:
-        deadline = time.monotonic() + TIMEOUT_S
-        while self.text.count(words) < times:
-            assert select.select([self._terminal], [], [], deadline - time.monotonic())[0], (
-                self.text
-            )
-            try:
-                self.text += os.read(self._terminal, 65536).decode(errors="replace")
-            except OSError:  # how a terminal says that its process has ended
-                pytest.fail(f"it ended without {words!r}: {self.text}")
-
-    def type(self, line: str) -> None:
-        os.write(self._terminal, f"{line}\n".encode())
-
-    def close(self) -> None:
-        os.close(self._terminal)
-        os.waitpid(self._pid, 0)
 
 
 @pytest.fixture
