@@ -1,4 +1,4 @@
-"""A runtime of ours on devices without Python: real ARM programs, over SSH.
+"""A runtime of ours on devices without Python: real ARM programs, over ADB and SSH.
 
 Emulated times mean nothing; what is tested is the way there, the answers, and the refusals.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from devices.adbd import AdbPhoneFactory
 from devices.arm64 import Arm64Device, Arm64Factory
 from devices.own_runtimes import own_runtime
 
@@ -63,3 +64,19 @@ def test_a_board_without_python_measures(
     profile(model, url, SETTINGS, events.append)
     assert (place / "python").stat().st_ctime_ns == before
     assert max(event.done for event in events if event.phase == "push") < 1_000_000
+
+
+@pytest.mark.parametrize(("model", "runtime"), [(ONNX, "onnxruntime"), (TFLITE, "ai_edge_litert")])
+def test_a_phone_measures(
+    adb_phone: AdbPhoneFactory, monkeypatch: pytest.MonkeyPatch, model: Path, runtime: RuntimeName
+) -> None:
+    kept = own_runtime(monkeypatch, "aarch64", runtime)
+    phone = adb_phone()
+    run = profile(model, phone.address, SETTINGS, lambda event: None)
+    assert run.runtime.name == runtime
+    assert run.runtime.python == f"{kept.bundle.python_version} (Edgewright's)"
+    assert run.correctness.status == "passed", run.correctness
+    place = phone.home / "edgewright" / "runtimes" / kept.bundle.sha256
+    before = (place / "python").stat().st_ctime_ns
+    profile(model, phone.address, SETTINGS, lambda event: None)
+    assert (place / "python").stat().st_ctime_ns == before

@@ -16,7 +16,7 @@ from pathlib import Path
 from ...errors import UsageError
 from ...files import sha256_file
 from .bundle import LAUNCHER, Bundle, Ingredient, digest_of_files, with_list, write_archive
-from .libraries import choose_libraries
+from .libraries import choose_libraries, without_symbols
 from .packages import Package, PackageSource, fetch_packages, read_package
 from .recipe import PYTHON_PACKAGES, Recipe
 from .wheels import fetch_wheel, read_wheel
@@ -77,8 +77,11 @@ def build_runtime(
         compiled = sys.version_info[:2] == tuple(map(int, minor.split(".")))
         if compiled:
             files = _byte_compiled(files, scratch / "modules")
-        files |= {f"lib/{key}": value for key, value in _choose(files, libraries, recipe).items()}
-        files |= {f"lib/{recipe.platform.loader}": libraries[recipe.platform.loader]}
+        chosen = _choose(files, libraries, recipe) | {
+            recipe.platform.loader: libraries[recipe.platform.loader]
+        }
+        files |= {f"lib/{name}": content for name, content in chosen.items()}
+        files = {path: without_symbols(content) for path, content in files.items()}
         bundle = Bundle(
             sha256="0" * 64,
             files_sha256="0" * 64,
@@ -153,6 +156,7 @@ def _collect(
         for path, content in files.items()
         if not left_out.fullmatch(path) and not path.startswith(dist_packages)
     }
+    kept |= dict.fromkeys(recipe.stubs, recipe.stub.encode())
     if "bin/python" not in kept or f"{stdlib}os.py" not in kept:
         raise UsageError(f"the packages have no Python {python}: are they of one distribution?")
     return kept, libraries

@@ -36,6 +36,30 @@ def needed_by(name: str, content: bytes, architecture: Architecture) -> tuple[st
     return names
 
 
+def without_symbols(content: bytes) -> bytes:
+    """An ELF file without what no loader reads: symbols for debuggers, and the table of sections.
+
+    All that is loaded lies in segments (System V ABI, "Program Header"); the rest, which compilers
+    put at the end, is cut off. Anything else is returned as it is.
+    """
+    from elftools.elf.elffile import ELFFile
+
+    if not content.startswith(b"\x7fELF"):
+        return content
+    elf = ELFFile(io.BytesIO(content))
+    header = elf.header
+    end = max(
+        header["e_phoff"] + header["e_phnum"] * header["e_phentsize"],
+        *(segment["p_offset"] + segment["p_filesz"] for segment in elf.iter_segments()),
+    )
+    kept = bytearray(content[:end])
+    # e_shoff, then e_shnum and e_shstrndx.
+    offset, size, counts = (0x28, 8, 0x3C) if elf.elfclass == 64 else (0x20, 4, 0x30)
+    kept[offset : offset + size] = bytes(size)
+    kept[counts : counts + 4] = bytes(4)
+    return bytes(kept)
+
+
 def choose_libraries(
     files: Mapping[str, bytes], available: Mapping[str, bytes], architecture: Architecture
 ) -> tuple[dict[str, bytes], dict[str, str]]:

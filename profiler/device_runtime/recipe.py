@@ -55,22 +55,17 @@ WHEELS: dict[RuntimeName, tuple[str, tuple[Architecture, ...]]] = {
     "tflite_runtime": ("tflite-runtime==2.14.0", ("aarch64", "armv7l", "x86_64")),
 }
 
-#: Debian's NumPy rather than the wheel: its linear algebra, which nothing here uses but the import
-#: of NumPy wants, is 7 MB instead of 30.
+#: Debian's NumPy rather than the wheel, which brings 30 MB of linear algebra.
 PACKAGES = (
     "libblas3",
     "libc6",
     "libexpat1",
     "libffi8",
     "libgcc-s1",
-    "libgfortran5",
-    "liblapack3",
     "libstdc++6",
     "python3-numpy",
     "zlib1g",
 )
-#: GNU Fortran's library wants it on x86.
-PACKAGES_OF: dict[Architecture, tuple[str, ...]] = {"x86_64": ("libquadmath0",)}
 
 #: Of each version of Python: X.Y in their names.
 PYTHON_PACKAGES = ("libpythonX.Y-minimal", "libpythonX.Y-stdlib", "pythonX.Y-minimal")
@@ -88,7 +83,7 @@ LEFT_OUT = (
     "*.pyi",
     "*.pyx",
     "*/RECORD",
-    # The standard library: graphical, historical, for installing, for teaching.
+    # The standard library: graphical, historical, for installing, for teaching, for the network.
     "stdlib/__phello__/*",
     "stdlib/_aix_support.py",
     "stdlib/_bootsubprocess.py",
@@ -97,21 +92,32 @@ LEFT_OUT = (
     "stdlib/_pyio.py",
     "stdlib/_pyrepl/*",
     "stdlib/_sysconfigdata_*",
+    "stdlib/aifc.py",
+    "stdlib/antigravity.py",
+    "stdlib/asynchat.py",
+    "stdlib/asyncio/*",
+    "stdlib/asyncore.py",
+    "stdlib/cProfile.py",
+    "stdlib/cgi.py",
+    "stdlib/cgitb.py",
+    "stdlib/chunk.py",
+    "stdlib/colorsys.py",
     "stdlib/config-*",
+    "stdlib/crypt.py",
     "stdlib/curses/*",
     "stdlib/dbm/*",
     "stdlib/distutils/*",
     "stdlib/doctest.py",
     "stdlib/encodings/big5*",
-    "stdlib/encodings/cp[0-35-9]*",
     "stdlib/encodings/cp4[0-24-9]*",
+    "stdlib/encodings/cp[0-35-9]*",
     "stdlib/encodings/cp[0-9][0-9][0-9][0-9].py",
     "stdlib/encodings/euc_*",
     "stdlib/encodings/gb*",
     "stdlib/encodings/h[pz]*",
     "stdlib/encodings/iso2022*",
-    "stdlib/encodings/iso8859_[2-9]*",
     "stdlib/encodings/iso8859_1?.py",
+    "stdlib/encodings/iso8859_[2-9]*",
     "stdlib/encodings/johab*",
     "stdlib/encodings/ko*",
     "stdlib/encodings/kz*",
@@ -120,9 +126,17 @@ LEFT_OUT = (
     "stdlib/encodings/shift*",
     "stdlib/encodings/tis*",
     "stdlib/ensurepip/*",
+    "stdlib/ftplib.py",
+    "stdlib/html/*",
+    "stdlib/http/*",
     "stdlib/idlelib/*",
+    "stdlib/imaplib.py",
+    "stdlib/imghdr.py",
+    "stdlib/lib-dynload/_asyncio*",
     "stdlib/lib-dynload/_codecs_*",
     "stdlib/lib-dynload/_ctypes_test*",
+    "stdlib/lib-dynload/_lsprof*",
+    "stdlib/lib-dynload/_multibytecodec*",
     "stdlib/lib-dynload/_test*",
     "stdlib/lib-dynload/_xx*",
     "stdlib/lib-dynload/audioop*",
@@ -130,18 +144,44 @@ LEFT_OUT = (
     "stdlib/lib-dynload/ossaudiodev*",
     "stdlib/lib-dynload/xx*",
     "stdlib/lib2to3/*",
+    "stdlib/mailbox.py",
+    "stdlib/mailcap.py",
     "stdlib/msilib/*",
+    "stdlib/nntplib.py",
     "stdlib/pdb.py",
+    "stdlib/pickletools.py",
+    "stdlib/plistlib.py",
+    "stdlib/poplib.py",
+    "stdlib/profile.py",
+    "stdlib/pstats.py",
+    "stdlib/pyclbr.py",
     "stdlib/pydoc.py",
     "stdlib/pydoc_data/*",
+    "stdlib/smtpd.py",
+    "stdlib/smtplib.py",
+    "stdlib/sndhdr.py",
+    "stdlib/socketserver.py",
     "stdlib/sqlite3/*",
+    "stdlib/ssl.py",
+    "stdlib/sunau.py",
+    "stdlib/tabnanny.py",
+    "stdlib/telnetlib.py",
     "stdlib/test/*",
     "stdlib/this.py",
     "stdlib/tkinter/*",
+    "stdlib/trace.py",
     "stdlib/turtle*",
+    "stdlib/unittest/*",
+    "stdlib/urllib/request.py",
+    "stdlib/uu.py",
     "stdlib/venv/*",
+    "stdlib/wave.py",
+    "stdlib/webbrowser.py",
     "stdlib/wsgiref/*",
+    "stdlib/xdrlib.py",
+    "stdlib/xml/*",
     "stdlib/xmlrpc/*",
+    "stdlib/zipapp.py",
     # NumPy.
     "site/numpy/*/_operand_flag_tests.*.so",
     "site/numpy/*/_rational_tests.*.so",
@@ -157,27 +197,39 @@ LEFT_OUT = (
     "site/numpy/distutils/*",
     "site/numpy/doc/*",
     "site/numpy/f2py/*",
-    "site/numpy/random/_examples/*",
-    "site/numpy/random/lib/*",
+    "site/numpy/linalg/*.so",
+    "site/numpy/random/*",
     "site/numpy/testing/*",
     "site/numpy/typing/*",
     # ONNX Runtime: the Python module has the whole library in itself.
     "site/onnxruntime/backend/*",
     "site/onnxruntime/capi/libonnxruntime.so*",
-    "site/onnxruntime/capi/libonnxruntime_providers_shared.so",
     "site/onnxruntime/datasets/*",
     "site/onnxruntime/quantization/*",
     "site/onnxruntime/ThirdPartyNotices.txt",
     "site/onnxruntime/tools/*",
     "site/onnxruntime/transformers/*",
-    # LiteRT.
+    # LiteRT: its interpreter is in another library than its newer API.
     "site/ai_edge_litert/*_pb2.py",
     "site/ai_edge_litert/aot/*",
-    "site/ai_edge_litert/libLiteRtWebGpuAccelerator.so",
+    "site/ai_edge_litert/libLiteRt*.so",
     "site/ai_edge_litert/schema_py_generated.py",
     "site/ai_edge_litert/tflite/*",
     "site/ai_edge_litert/tools/*",
+    "site/ai_edge_litert/vendors/*",
 )
+
+#: Modules that NumPy imports with itself and that nothing here calls; the libraries of the first
+#: two would be a sixth of what a device is sent. What is asked of them is an error.
+STUBS = (
+    "site/numpy/linalg/_umath_linalg.py",
+    "site/numpy/linalg/lapack_lite.py",
+    "site/numpy/random/__init__.py",
+)
+STUB = """\
+def __getattr__(name):
+    raise AttributeError(f"this runtime of Edgewright's has no {__name__}.{name}")
+"""
 
 
 class Recipe(Model):
@@ -187,6 +239,7 @@ class Recipe(Model):
         wheel: of the runtime, with its exact version.
         packages: of Debian; those of Python come on top, with the version that the suite has.
         left_out: shell patterns of what is not taken.
+        stubs: modules in place of which there is one that says that it is missing.
     """
 
     version: Literal[1] = RECIPE_VERSION
@@ -196,6 +249,8 @@ class Recipe(Model):
     wheel: str
     packages: tuple[str, ...]
     left_out: tuple[str, ...] = Field(default=LEFT_OUT, repr=False)
+    stubs: tuple[str, ...] = Field(default=STUBS, repr=False)
+    stub: str = Field(default=STUB, repr=False)
 
     @property
     def digest(self) -> str:
@@ -221,5 +276,5 @@ def recipe_for(architecture: Architecture, runtime: RuntimeName) -> Recipe:
         runtime=runtime,
         platform=PLATFORMS[architecture],
         wheel=wheel,
-        packages=tuple(sorted((*PACKAGES, *PACKAGES_OF.get(architecture, ())))),
+        packages=PACKAGES,
     )
