@@ -239,7 +239,10 @@ def profile_externally(
         if inputs is None
         else open_dataset(inputs, artifact.inputs).first(1)
     )
-    model = replace(with_answers(artifact, samples), name=path.name)
+    arrays = [
+        [port.to_artifact(s.inputs[port.source_name]) for port in artifact.inputs] for s in samples
+    ]
+    model = replace(MeasuredModel.of(artifact, arrays), name=path.name)
     transport = open_device(device)
     try:
         return measure_external(

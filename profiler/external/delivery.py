@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from pathlib import Path
 
 from ...errors import DeviceError, IntegrityError, NoSpaceOnDevice, RuntimeMissing, UsageError
 from ...files import sha256_file
-from ..deploy import DIRECTORY_VARIABLE, remove
+from ..deploy import DIRECTORY_VARIABLE, device_directory, remove
 from ..transports.base import Transport
 
 _PREPARE = """
 base=${1:-$HOME/.cache/edgewright}
-case $base in /?*) ;; *) echo "$base is no absolute path" >&2; exit 1;; esac
-umask 077 && mkdir -p "$base/blobs" "$base/runs" "$base/tools" && printf '%s\\n' "$base"
+umask 077 && mkdir -p "$base/blobs" "$base/runs" && printf '%s\\n' "$base"
 """
 _HASH = 'if [ -f "$1" ]; then sha256sum "$1"; else command -v sha256sum; echo; fi'
 
@@ -37,15 +35,16 @@ class Program:
     sha256: str | None
 
 
-def prepare_base(transport: Transport) -> str:
-    """The directory on the device, made if it was not there.
+def prepare_base(transport: Transport, named: str | None = None) -> str:
+    """The directory on the device, made if it was not there; `named` as of `device_directory`.
 
     Raises:
+        UsageError: it is named, and no absolute path.
         DeviceError: it can't be made.
         NoSpaceOnDevice: the disk is full.
     """
-    wanted = os.environ.get(DIRECTORY_VARIABLE) or transport.directory or ""
-    done = transport.run(["sh", "-c", _PREPARE, "sh", wanted.rstrip("/")])
+    wanted = device_directory(transport, named) or ""
+    done = transport.run(["sh", "-c", _PREPARE, "sh", wanted])
     if done.code == 0 and done.stdout.startswith("/"):
         return done.stdout.splitlines()[0]
     if "No space left" in done.stderr:
@@ -156,7 +155,8 @@ def find_program(transport: Transport, base: str, name: str, given: str | None) 
     if transport.address == "local":
         path = str(program.resolve())
         return Program(path, path.rpartition("/")[0], own)
-    directory = f"{base}/tools/{_name_of(files, hashes)}"
+    # Below blobs, where `devices clean` ends what runs and removes what lies.
+    directory = f"{base}/blobs/{_name_of(files, hashes)}"
     for file, sha256 in zip(files, hashes, strict=True):
         mode = 0o700 if file == program else 0o600
         deliver(transport, file, sha256, f"{directory}/{file.name}", mode=mode)

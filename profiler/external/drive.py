@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from ...errors import (
     AgentFailed,
-    DeviceBusy,
     DeviceError,
-    DeviceOutOfMemory,
     RuntimeMissing,
 )
-from ..deploy import Agent, install_agent, remove
+from ..deploy import busy, remove
 from ..job import MeasuredModel, MeasureSettings, OnProgress, Phase, ProgressEvent
-from ..result import Conditions, Correctness, DeviceFacts
+from ..owner import Holder, this_owner
+from ..result import Conditions, Correctness
 from ..transports.base import Completed, Transport
 from .base import ExternalTool, Figures, NotInThisBuild, Order, Purpose, Said, UnreadableOutput
 from .delivery import Program, deliver, find_program, prepare_base
+from .failures import failure
 from .figures import ExternalRun, ToolFacts
 from .inputs import write_inputs
 from .judge import judge_external
-from .machine import built_for, fits
+from .observer import Observer
 
 #: How long past its own limits a tool may take before it is ended.
 GRACE_S = 120.0
@@ -35,27 +36,22 @@ OPERATORS_S = 60.0
 #: A tool that counts inferences is asked for so many that they take the time that is wanted. The
 #: run before, with the profiler on, tells how many; it is slower, most of all with a small model.
 ATTEMPTS = 3
+BUSY_POLL_S = 2.0
 _BUSY, _BUSY_WORD = 75, "edgewright: busy"
 
-# $1: the lock, $2: where to run, $3: the tool's libraries, then the command. The lock goes with the
-# tool; where there is no `flock` it runs without.
+# $1: the lock, $2: what it is to say, $3: where to run, $4: the tool's libraries; then the command.
+# The lock goes with the tool, and says who has it as the agent's does (`agent/jobs.py`). Where
+# there is no `flock` the tool runs without.
 _RUN = f"""
-cd "$2" || exit 1
+cd "$3" || exit 1
 exec 9>>"$1" || exit 1
-if command -v flock >/dev/null 2>&1
-then flock -n 9 || {{ echo "{_BUSY_WORD}" >&2; exit {_BUSY}; }}
+if command -v flock >/dev/null 2>&1 && ! flock -n 9
+then echo "{_BUSY_WORD} $(date +%s) $(cat "$1")" >&2; exit {_BUSY}
 fi
-LD_LIBRARY_PATH=$3${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}; export LD_LIBRARY_PATH
-shift 3
+printf '%s, "since": %s}}' "$2" "$(date +%s)" >"$1"
+LD_LIBRARY_PATH=$4${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}; export LD_LIBRARY_PATH
+shift 4
 exec "$@"
-"""
-# What is on a phone without Python. A line each: machine, kernel, host, cores, model.
-_FACTS = """
-uname -m; uname -r; uname -n; grep -c '^processor' /proc/cpuinfo
-if command -v getprop >/dev/null 2>&1
-then printf '%s %s' "$(getprop ro.product.manufacturer)" "$(getprop ro.product.model)"
-else tr -d '\\0' </proc/device-tree/model
-fi 2>/dev/null
 """
 
 
@@ -104,8 +100,8 @@ class _Drive:
 
     def run(self, path: str | None, input_names: Sequence[str]) -> ExternalRun:
         self.tell("connect", f"connecting to {self.transport.address}")
-        base = prepare_base(self.transport)
-        observer = _Observer(self.transport)
+        base = prepare_base(self.transport, self.settings.base)
+        observer = Observer(self.transport, self.model.format, self.settings)
         self.tell("push", f"bringing {self.tool.name} and {self.model.name}")
         program = find_program(self.transport, base, self.tool.name, path)
         blob = f"{base}/blobs/{self.model.sha256}{self.model.path.suffix}"
@@ -177,14 +173,15 @@ class _Drive:
 
     def ask(self, base: str, program: Program, order: Order) -> Figures:
         command = [program.path, *self.tool.command(order)]
-        words = ["sh", "-c", _RUN, "sh", f"{base}/lock", order.directory, program.libraries]
+        words = ["sh", "-c", _RUN, "sh", f"{base}/lock", self.holder(order), order.directory]
+        words.append(program.libraries)
         timeout_s = 2 * order.max_seconds + GRACE_S
         if self.settings.deadline_s is not None:
             timeout_s = self.settings.deadline_s
-        done = self.transport.run([*words, *command], timeout_s=timeout_s)
+        done = self.when_free([*words, *command], timeout_s)
         said = Said(done.stdout, done.stderr, self.collect(order.directory))
         if done.code != 0:
-            raise self.failure(done, said, program)
+            raise failure(self.transport, self.tool, self.model.name, program, done, said)
         try:
             return self.tool.parse(order, said)
         except NotInThisBuild as error:
@@ -201,6 +198,25 @@ class _Drive:
                 "it by hand on the device",
             ) from None
 
+    def holder(self, order: Order) -> str:
+        """What the device's lock says while the tool runs, without its end."""
+        run = order.directory.rpartition("/")[2]
+        holder = {**this_owner().model_dump(), "run": run, "models": [self.model.name]}
+        return json.dumps(holder).removesuffix("}")
+
+    def when_free(self, command: Sequence[str], timeout_s: float) -> Completed:
+        """Runs a command as soon as no other measurement runs on the device."""
+        deadline = time.monotonic() + self.settings.busy_s
+        while True:
+            done = self.transport.run(command, timeout_s=timeout_s)
+            if done.code != _BUSY or _BUSY_WORD not in done.stderr:
+                return done
+            error = busy(self.transport.address, _read_holder(done.stderr))
+            if time.monotonic() >= deadline:
+                raise error
+            self.tell("connect", f"{error}; waiting for its end")
+            time.sleep(BUSY_POLL_S)
+
     def collect(self, directory: str) -> dict[str, str]:
         """The files the tool wrote, which are removed there: the next run writes its own."""
         words = 'cd "$1" && for f in *; do if [ -f "$f" ]; then printf "%s\\n" "$f"; fi; done'
@@ -214,61 +230,11 @@ class _Drive:
         remove(self.transport, *(f"{directory}/{name}" for name in listed))
         return files
 
-    def failure(self, done: Completed, said: Said, program: Program) -> DeviceError:
-        where, name = self.transport.address, self.tool.name
-        if done.code == _BUSY and _BUSY_WORD in done.stderr:
-            return DeviceBusy(
-                f"{where} is busy with another measurement",
-                hint="wait until it has ended: two at once would disturb each other",
-            )
-        told = self.tool.complaint(said) or _last(done.stderr) or _last(done.stdout)
-        wrong = self.wrong_machine(program)
-        if wrong is not None:
-            return wrong
-        if "error while loading shared libraries" in done.stderr or "CANNOT LINK" in done.stderr:
-            return RuntimeMissing(
-                f"{where}: {name} lacks a shared library: {_last(done.stderr)}",
-                hint=f"put {name} and its libraries into a directory, and name that with "
-                "--runner-path",
-            )
-        if done.code in (126, 127):
-            return RuntimeMissing(
-                f"{where}: {program.path} can't be run: {_last(done.stderr)}",
-                hint="make it executable, on a disk that is not mounted noexec",
-            )
-        if done.code == 137:
-            return DeviceOutOfMemory(
-                f"{where}: {name} was killed while it ran {self.model.name}, most likely for "
-                "memory",
-                hint="use a smaller model, or end other programs on the device",
-            )
-        how = f"ended with code {done.code}"
-        if done.code > 128 and (signal := _signal_name(done.code - 128)):
-            how = f"crashed ({signal})"
-        return AgentFailed(
-            f"{where}: {name} {how} on {self.model.name}" + (f": {told}" if told else ""),
-            hint="it may not read this model, or not know an option: run it by hand on the device",
-        )
-
-    def wrong_machine(self, program: Program) -> DeviceError | None:
-        done = self.transport.run(
-            ["sh", "-c", 'uname -m; od -An -tx1 -N20 "$1"', "sh", program.path]
-        )
-        machine, _, header = done.stdout.partition("\n")
-        built = built_for(header)
-        if built is None or fits(built, machine.strip()):
-            return None
-        return RuntimeMissing(
-            f"{self.transport.address}: {self.tool.name} was built for {built}, the device is "
-            f"{machine.strip()}",
-            hint=f"use a {self.tool.name} built for {machine.strip()}",
-        )
-
     def result(
         self,
         run_id: str,
         started_at: str,
-        observer: _Observer,
+        observer: Observer,
         conditions: tuple[Conditions, ...],
         program: Program,
         order: Order,
@@ -348,52 +314,12 @@ class _Drive:
         )
 
 
-class _Observer:
-    """What the device is and does, by the agent where there is a Python, else what `sh` can say."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.missing: dict[str, str] = {}
-        self._agent: Agent | None = None
-        try:
-            self._agent = install_agent(transport)
-            self.facts, _ = self._agent.read_facts()
-            self.missing["conditions_during"] = "the device is left alone while the tool runs"
-        except RuntimeMissing as error:
-            self.missing["conditions"] = f"they are read with Python: {error.message}"
-            self.facts = _plain_facts(transport)
-
-    def look(self, taken: str) -> Conditions | None:
-        if self._agent is None:
-            return None
-        document: dict[str, Any] = self._agent.ask("conditions")
-        return Conditions(**{**document, "taken": taken})
-
-
-def _plain_facts(transport: Transport) -> DeviceFacts:
-    lines = transport.run(["sh", "-c", _FACTS]).stdout.splitlines()
-    machine, kernel, host, cores, model = (*(line.strip() or None for line in lines), *5 * [None])[
-        :5
-    ]
-    return DeviceFacts(
-        address=transport.address,
-        model=model,
-        hostname=host,
-        architecture=machine,
-        kernel=kernel,
-        cores=int(cores) if cores and cores.isdigit() and int(cores) else None,
-        missing={"cpu": "not read without Python on the device"},
-    )
-
-
-def _signal_name(number: int) -> str | None:
-    import signal
-
+def _read_holder(stderr: str) -> Holder:
+    """Whom the lock names; nobody where it can't be read."""
+    now, _, text = stderr.partition(_BUSY_WORD)[2].strip().partition(" ")
     try:
-        return signal.Signals(number).name
-    except ValueError:
-        return None
-
-
-def _last(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:300] if lines else ""
+        told = json.loads(text)
+        for_s = max(0.0, float(now) - told.pop("since"))
+        return Holder(**{**told, "for_s": for_s})
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return Holder()
