@@ -49,7 +49,7 @@ LIFE_TIMEOUT_S = 10.0
 DEVICE_GRACE_S = 15
 """How long after its time a command that nobody here could end is killed by the device."""
 
-_SERVICE = b"shell,v2,raw:"
+_SERVICE = b"shell,v2,raw:exec "
 _MAX_LINE_BYTES = 0xFFFF - len(_SERVICE)  # the length of a request is four hexadecimal digits
 _SIZE_LINE_BYTES = 64
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 5037
 START_TIMEOUT_S = 30.0
+REACH_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 10.0
 """How long the server may take to say what it knows by itself."""
 
@@ -128,7 +129,8 @@ class Server:
 
     def _listens(self) -> bool:
         try:
-            socket.create_connection((self._address.host, self._address.port), 3).close()
+            where = (self._address.host, self._address.port)
+            socket.create_connection(where, REACH_TIMEOUT_S).close()
         except OSError:
             return False
         return True
@@ -146,7 +148,8 @@ class Server:
             program = str(adb_path())
         except AdbError as error:
             raise DeviceError(
-                "there is no adb for this machine, and none on PATH",
+                "the adb server can't be started: there is none on PATH, and adbutils brings none "
+                "for this machine",
                 hint="install Android's platform tools (on Debian: sudo apt install adb)",
             ) from error
         # A file rather than a pipe, which the server would hold open.

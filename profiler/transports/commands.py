@@ -32,20 +32,20 @@ exit "$code"
 
 # $1: seconds, $2: mark; then the command. As SUPERVISED, and it says itself, on the last line of
 # stderr, that the command has ended and how: a child that it left in the background may hold the
-# outputs open. When the seconds are over, the device itself kills the command: it may never learn
-# that the connection is lost. Where it does, adbd hangs up on this script, which has work left.
+# outputs open. When the seconds are over, the device itself kills the command (where its shell can
+# wait for so long only): it may never learn that the connection is lost. Where it does, adbd hangs
+# up on this script, which has work left.
 SUPERVISED_FOR = """\
 trap '' HUP
 limit=$1 mark=$2; shift 2
 exec 3<&0 4>&2
 (trap - HUP; exec setsid "$@") </dev/null 3<&- 4>&- & child=$!
 exec 2>/dev/null
-setsid sh -c 'sleep "$1"; kill -9 "-$2"' edgewright "$limit" "$child" \
-  </dev/null >/dev/null 3<&- 4>&- & timer=$!
-(read -r _ <&3; kill -9 "-$child" "$child") >/dev/null 4>&- & watcher=$!
+if (echo | read -r -t 9 _); then await="read -r -t $limit _"; else await="read -r _"; fi
+($await <&3; kill -9 "-$child" "$child") >/dev/null 4>&- & watcher=$!
 exec 3<&-
 wait "$child"; code=$?
-kill -9 "$watcher" "-$timer" "$timer"
+kill -9 "$watcher"
 printf '\\n%s%s\\n' "$mark" "$code" >&4
 exit "$code"
 """

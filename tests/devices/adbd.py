@@ -87,6 +87,11 @@ class AdbPhone:
         return f"adb://{self.serial}"
 
     @property
+    def listens_at(self) -> tuple[str, int]:
+        """Host and port of adbd."""
+        return self.host, PORT
+
+    @property
     def root(self) -> Path:
         """The phone's live file system as the tests see it, with root's rights."""
         return root_of(self.machine)

@@ -5,6 +5,8 @@ from __future__ import annotations
 CORES = 8
 THERMAL = "/sys/class/thermal"
 CPU = "/sys/devices/system/cpu"
+RECORDED = "/system/etc/recorded"
+"""What `dumpsys SERVICE` prints is the file of that name here; tests may change it."""
 BATTERY = "/sys/class/power_supply/battery"
 
 # (first core, cores, part as in /proc/cpuinfo, lowest and highest frequency in kHz)
@@ -52,6 +54,90 @@ echo "$2"
 """
 
 
+DUMPSYS = f"""\
+#!/system/bin/sh
+case "$1 $#" in
+  "meminfo 2") echo "No process found for: $2" ;;
+  "thermalservice 1" | "battery 1" | "meminfo 1") exec cat "{RECORDED}/$1" ;;
+  *) echo "Can't find service: $1" >&2 ;;
+esac
+"""
+
+# A phone with a Tensor chip, recorded in the tests of Skia's test machines (google/skia-buildbot,
+# machine/go/machine/processor/impl_test.go); about a third of its sensors. What is cached may be
+# hours old: the current ones come from the HAL.
+THERMALSERVICE = """\
+IsStatusOverride: false
+ThermalEventListeners:
+\tcallbacks: 3
+\tkilled: false
+\tbroadcasts count: -1
+ThermalStatusListeners:
+\tcallbacks: 1
+\tkilled: false
+\tbroadcasts count: -1
+Thermal Status: 0
+Cached temperatures:
+\tTemperature{mValue=8900.0, mType=7, mName=soft_ocp_cpu2, mStatus=0}
+\tTemperature{mValue=0.0, mType=6, mName=battery_cycle, mStatus=0}
+\tTemperature{mValue=20.723001, mType=-1, mName=quiet_therm, mStatus=0}
+\tTemperature{mValue=20.2, mType=2, mName=battery, mStatus=0}
+\tTemperature{mValue=61.000004, mType=0, mName=BIG, mStatus=0}
+\tTemperature{mValue=36.0, mType=1, mName=G3D, mStatus=0}
+\tTemperature{mValue=52.000004, mType=0, mName=MID, mStatus=0}
+\tTemperature{mValue=37.0, mType=9, mName=TPU, mStatus=0}
+\tTemperature{mValue=22.771002, mType=3, mName=VIRTUAL-SKIN, mStatus=0}
+HAL Ready: true
+HAL connection:
+\tThermalHAL 2.0 connected: yes
+Current temperatures from HAL:
+\tTemperature{mValue=25.000002, mType=9, mName=TPU, mStatus=0}
+\tTemperature{mValue=8900.0, mType=7, mName=soft_ocp_cpu2, mStatus=0}
+\tTemperature{mValue=1250.0, mType=6, mName=vdroop2, mStatus=0}
+\tTemperature{mValue=0.0, mType=8, mName=soc, mStatus=0}
+\tTemperature{mValue=26.000002, mType=1, mName=G3D, mStatus=0}
+\tTemperature{mValue=26.000002, mType=0, mName=BIG, mStatus=0}
+\tTemperature{mValue=27.000002, mType=0, mName=LITTLE, mStatus=0}
+\tTemperature{mValue=-0.117000006, mType=-1, mName=USB2-MINUS-USB, mStatus=0}
+\tTemperature{mValue=22.912, mType=-1, mName=neutral_therm, mStatus=0}
+\tTemperature{mValue=27.000002, mType=0, mName=MID, mStatus=0}
+\tTemperature{mValue=24.83324, mType=3, mName=VIRTUAL-SKIN, mStatus=0}
+\tTemperature{mValue=22.771002, mType=-1, mName=quiet_therm, mStatus=0}
+\tTemperature{mValue=22.1, mType=2, mName=battery, mStatus=0}
+Current cooling devices from HAL:
+"""
+
+# A Samsung phone on a USB cable: issue 150 of zebrunner/mcloud-device, without Samsung's own lines.
+BATTERY_SERVICE = """\
+Current Battery Service state:
+  AC powered: false
+  USB powered: true
+  Wireless powered: false
+  Max charging current: 0
+  Max charging voltage: 0
+  Charge counter: 2967000
+  status: 5
+  health: 2
+  present: true
+  level: 100
+  scale: 100
+  voltage: 4312
+  temperature: 309
+  technology: Li-ion
+"""
+
+# A Xiaomi phone of 6 GB, the last lines, as published in JsonChao's articles on Android's memory.
+MEMINFO = """\
+Total RAM: 5,847,124K (status normal)
+ Free RAM: 3,711,324K (  692,588K cached pss + 2,428,616K cached kernel +   117,492K \
+cached ion +   472,628K free)
+ Used RAM: 2,864,761K (2,408,529K used pss +   456,232K kernel)
+ Lost RAM:   184,330K
+     ZRAM:   174,628K physical used for   625,388K in swap (2,621,436K total swap)
+   Tuning: 256 (large 512), oom   322,560K, restore limit   107,520K (high-end-gfx)
+"""
+
+
 def cpuinfo() -> str:
     """The phone's /proc/cpuinfo."""
     return "".join(
@@ -69,6 +155,10 @@ def phone_files() -> dict[str, str]:
         "/system/etc/hosts": "127.0.0.1 localhost\n::1 ip6-localhost\n",
         "/system/build.prop": "".join(f"{name}={value}\n" for name, value in PROPERTIES.items()),
         "/system/bin/getprop": GETPROP,
+        "/system/bin/dumpsys": DUMPSYS,
+        f"{RECORDED}/thermalservice": THERMALSERVICE,
+        f"{RECORDED}/battery": BATTERY_SERVICE,
+        f"{RECORDED}/meminfo": MEMINFO,
     }
     for name in ("online", "possible", "present"):
         files[f"{CPU}/{name}"] = f"0-{CORES - 1}\n"

@@ -44,9 +44,14 @@ class AuthorizingProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
+    def port(self) -> int:
+        port: int = self._sockets[0].getsockname()[1]
+        return port
+
+    @property
     def serial(self) -> str:
         """As the adb server lists it, once it has been connected to."""
-        return f"{LOOPBACK}:{self._sockets[0].getsockname()[1]}"
+        return f"{LOOPBACK}:{self.port}"
 
     def allow(self) -> None:
         """Somebody looks at the screen and allows the host that asked, always."""
