@@ -234,7 +234,7 @@ def profile(
         typer.Option(
             "--device",
             "-d",
-            help="A device by its name in the devices file, local or ssh://user@host:port.",
+            help="A device by its name in the devices file, local, ssh://user@host:port or adb://SERIAL.",
             autocompletion=complete_device,
         ),
     ] = "local",
