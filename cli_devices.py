@@ -59,7 +59,9 @@ def list_devices(
 @devices_app.command("add")
 def add(
     name: Annotated[str, typer.Argument(help="What to call it: letters, digits, '.', '_', '-'.")],
-    address: Annotated[str, typer.Argument(help="ssh://[user@]host[:port], adb://SERIAL, or local.")],
+    address: Annotated[
+        str, typer.Argument(help="ssh://[user@]host[:port], adb://[SERIAL] or local.")
+    ],
     target: Annotated[
         str | None,
         typer.Option(

@@ -7,6 +7,7 @@ import shutil
 
 from ..errors import UsageError
 from .transports import open_transport
+from .transports.adb_server import adb_program
 from .transports.ssh_address import parse_ssh_address
 from .transports.ssh_config import CONFIG_VARIABLE
 
@@ -16,14 +17,16 @@ def shell_command(address: str) -> list[str]:
 
     Raises:
         UsageError: the address is malformed, or the program is not installed here.
+        DeviceError: over ADB, there is no usable device.
     """
-    open_transport(address).close()
+    transport = open_transport(address)
     scheme = address.partition("://")[0]
     if scheme == "ssh":
         return _ssh(address)
     if scheme == "adb":
+        transport.run(["true"])  # adb itself neither connects nor says what to do
         serial = address.removeprefix("adb://").strip("/")
-        return [_program("adb"), *(["-s", serial] if serial else []), "shell"]
+        return [adb_program(), *(["-s", serial] if serial else []), "shell"]
     return [os.environ.get("SHELL") or "/bin/sh"]
 
 

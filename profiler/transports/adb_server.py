@@ -73,6 +73,23 @@ def _port(variable: str, said: str | None, port: str) -> int:
     return int(port)
 
 
+def adb_program() -> str:
+    """The path of adb: the one on PATH, or else adbutils' own.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    from adbutils import AdbError, adb_path
+
+    try:
+        return str(adb_path())
+    except AdbError as error:
+        raise DeviceError(
+            "there is no adb on PATH, and adbutils brings none for this machine",
+            hint="install Android's platform tools (on Debian: sudo apt install adb)",
+        ) from error
+
+
 class Server:
     """The adb server that this environment names."""
 
@@ -136,22 +153,13 @@ class Server:
         return True
 
     def _start(self) -> None:
-        from adbutils import AdbError, adb_path
-
         if not self._address.is_here:
             raise Unreachable(
                 f"no adb server answers at {self._address}",
                 hint=f"start it there, or unset {SOCKET_VARIABLE}, {ADDRESS_VARIABLE} and "
                 f"{PORT_VARIABLE} to use this machine's",
             )
-        try:
-            program = str(adb_path())
-        except AdbError as error:
-            raise DeviceError(
-                "the adb server can't be started: there is none on PATH, and adbutils brings none "
-                "for this machine",
-                hint="install Android's platform tools (on Debian: sudo apt install adb)",
-            ) from error
+        program = adb_program()
         # A file rather than a pipe, which the server would hold open.
         with tempfile.TemporaryFile() as output:
             try:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -113,15 +113,12 @@ class AdbPhone:
 
     def processes(self) -> list[str]:
         """The command lines of what runs on the phone beside adbd."""
-        found = []
-        for entry in (self.root / "proc").iterdir():
-            with suppress(OSError):
-                if entry.name.isdigit() and entry.name != "1":
-                    words = (entry / "cmdline").read_bytes().decode().split("\0")[:-1]
-                    words = words[2:]  # after those of the emulator
-                    if words and not words[0].startswith(adbd_root.ADBD):
-                        found.append(" ".join(words))
-        return found
+        return [" ".join(words) for _, words in self._processes()]
+
+    def signal(self, number: signal.Signals, name: str) -> None:
+        """Signal the programs of this name."""
+        found = [pid for pid, words in self._processes() if words[0] == name]
+        self.execute(f"kill -{number.value} {' '.join(found)}")
 
     def cut_link(self) -> None:
         """Unplug the network: what is sent arrives nowhere, and nobody is told."""
@@ -174,6 +171,16 @@ class AdbPhone:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _processes(self) -> Iterator[tuple[str, list[str]]]:
+        """The id on the phone and the words of each command line."""
+        for entry in (self.root / "proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and entry.name != "1":
+                    words = (entry / "cmdline").read_bytes().decode().split("\0")[:-1]
+                    words = words[2:]  # after those of the emulator
+                    if words and not words[0].startswith(adbd_root.ADBD):
+                        yield entry.name, words
 
     def _inside(self, *command: str) -> list[str]:
         """The command that runs another one on the phone as the shell user."""

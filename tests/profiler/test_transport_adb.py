@@ -297,6 +297,28 @@ def test_a_silent_command_on_a_live_link_goes_on(transport: Transport) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_copy_that_stands_still_on_a_live_link_ends(
+    transport: Transport, phone: AdbPhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the phone's storage hangs."""
+    monkeypatch.setattr("edgewright.profiler.transports.adb.STALL_TIMEOUT_S", 1.5)
+    source = tmp_path / "source"
+    source.write_bytes(MEGABYTE * 40)
+
+    def freeze(done: int, size: int) -> None:
+        if size // 2 < done < size // 2 + 200_000:
+            phone.signal(signal.SIGSTOP, "cat")
+
+    try:
+        with pytest.raises(DeviceTimeout, match=r"nothing moved for 1\.5 s"):
+            transport.push(source, f"{PLACE}/model", freeze)
+    finally:
+        phone.signal(signal.SIGCONT, "cat")
+    wait_until_quiet(phone)
+    assert os.listdir(phone.home) == []
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_job_outlives_the_link_and_a_command_does_not(
     transport: Transport, phone: AdbPhone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

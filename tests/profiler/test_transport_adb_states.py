@@ -27,6 +27,7 @@ from edgewright.errors import (
     Unreachable,
     UsageError,
 )
+from edgewright.profiler.device_shell import shell_command
 from edgewright.profiler.transports import open_transport
 from edgewright.profiler.transports.adb_errors import connect_error, device_error, library_errors
 from edgewright.profiler.transports.adb_server import ServerAddress, server_address
@@ -77,7 +78,7 @@ def says(address: str) -> bool:
 def failure(address: str) -> EdgewrightError:
     with pytest.raises(EdgewrightError) as caught:
         open_transport(address).run(["true"])
-    assert address in str(caught.value) or "adb server" in str(caught.value)
+    assert address in str(caught.value) or "adb" in str(caught.value)
     return caught.value
 
 
@@ -171,6 +172,18 @@ def test_a_wireless_device_out_of_reach(phone: AdbPhone) -> None:
     assert "the host's name is not known" in str(unknown)
 
 
+@pytest.mark.device
+@pytest.mark.parametrize("named", [True, False])
+def test_a_shell_for_a_person(phone: AdbPhone, named: bool) -> None:
+    if not named:
+        phone.server.command("connect", phone.serial)
+    words = shell_command(phone.address if named else "adb://")
+    done = subprocess.run(
+        words, input="echo $KSH_VERSION; exit 3\n", capture_output=True, text=True
+    )
+    assert (done.returncode, "MIRBSD" in done.stdout) == (3, True)
+
+
 # The adb server
 
 
@@ -259,7 +272,7 @@ def test_a_machine_without_adb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr("adbutils._utils._get_bin_dir", lambda: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     error = failure("adb://")
-    assert "there is none on PATH" in str(error)
+    assert "there is no adb on PATH" in str(error)
     assert "platform tools" in str(error.hint)
 
 
