@@ -33,7 +33,8 @@ from rich.table import Table
 
 from edgewright.errors import EdgewrightError
 from edgewright.files import write_json
-from edgewright.profiler.deploy import Blob, deploy, install_agent, remove
+from edgewright.profiler.blobs import Blob, deploy
+from edgewright.profiler.deploy import install_agent, remove
 from edgewright.profiler.transports import open_transport
 from edgewright.profiler.transports.ssh_address import parse_ssh_address
 from edgewright.profiler.transports.ssh_config import (

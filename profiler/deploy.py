@@ -1,4 +1,4 @@
-"""Getting onto a device: its Python, the agent, and files named by their content.
+"""Getting onto a device: its Python, and the agent.
 
 Everything lies in one directory of the device, `$HOME/.cache/edgewright` unless the caller, the
 host's environment variable EDGEWRIGHT_DEVICE_DIR or the transport says otherwise:
@@ -12,18 +12,14 @@ host's environment variable EDGEWRIGHT_DEVICE_DIR or the transport says otherwis
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import os
-import platform
 import secrets
 import shlex
 import sys
 import tempfile
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -37,7 +33,6 @@ from ..errors import (
     RuntimeMissing,
     UsageError,
 )
-from ..files import sha256_file
 from ..targets.cpuinfo import clusters_from_cpuinfo, features_from_cpuinfo
 from ..targets.profile import Architecture
 from .agent_archive import agent_archive
@@ -48,10 +43,6 @@ from .runners import Installed
 from .transports.base import Completed, Transport
 
 DIRECTORY_VARIABLE = "EDGEWRIGHT_DEVICE_DIR"
-#: Room left on the device's disk for results.
-MARGIN_BYTES = 4 << 20
-#: Of a file of this size or more, what has arrived is kept when the connection is lost.
-RESUMED_BYTES = 1 << 20
 MIN_PYTHON = (3, 7)
 
 _FIND = f'echo {MARK}; printf "%s\\n" "$HOME"; command -v "$1" || exit 127'
@@ -148,41 +139,6 @@ class Agent:
         return DeviceFacts(address=address, cpu=cpu, features=features, **facts), installed
 
 
-@dataclass(frozen=True)
-class Blob:
-    """A file for the device.
-
-    Attributes:
-        suffix: of its name there, with the dot.
-    """
-
-    path: Path
-    sha256: str
-    suffix: str
-    size_bytes: int
-
-    @classmethod
-    def of(cls, path: Path, sha256: str | None = None) -> Blob:
-        """A blob from a file, hashed here unless its hash is known."""
-        return cls(path, sha256 or sha256_file(path), path.suffix, path.stat().st_size)
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """Files that are on the device, whole.
-
-    Attributes:
-        paths: for each blob, in order.
-        sent: those that were not there before, or not whole.
-        sent_bytes: that were really sent; what had arrived before is under `reused_bytes`.
-    """
-
-    paths: tuple[str, ...]
-    sent: tuple[str, ...]
-    sent_bytes: int
-    reused_bytes: int
-
-
 def device_directory(transport: Transport, base: str | None = None) -> str | None:
     """The directory on the device; None: `.cache/edgewright` below the home there.
 
@@ -211,7 +167,7 @@ def install_agent(
         base: absolute directory on the device.
         python: name or path of its Python, or the command that starts it; by default 'python3', on
             this machine the running one.
-        journal: as for `deploy`.
+        journal: as for `blobs.deploy`.
 
     Raises:
         RuntimeMissing: there is no Python, or one that is too old.
@@ -241,7 +197,7 @@ def install_agent(
         for _ in range(2):
             if state["whole"]:
                 break
-            part = _part(final)
+            part = part_of(final)
             if journal is not None:
                 journal += [part, final]
             transport.push(local, part)
@@ -249,121 +205,6 @@ def install_agent(
     if not state["whole"]:
         raise IntegrityError(f"{transport.address}: the agent arrived damaged, twice")
     return Agent(transport, command, base, final, sha256, state["free_bytes"])
-
-
-def blob_paths(agent: Agent, blobs: Sequence[Blob]) -> list[str]:
-    """Where files are on the device, or would be."""
-    return [f"{agent.base}/blobs/{blob.sha256}{blob.suffix}" for blob in blobs]
-
-
-def deploy(
-    agent: Agent,
-    blobs: Sequence[Blob],
-    on_bytes: Callable[[int, int], None] | None = None,
-    journal: list[str] | None = None,
-) -> Deployed:
-    """Sends what the device does not have yet, and proves that it arrived.
-
-    What is there is hashed first: a damaged file is sent again. Files get their name only when they
-    are whole, so hosts that send the same at once do not meet. What has arrived of a large file
-    when the connection is lost stays on the device for a day; the next call sends the rest.
-
-    Args:
-        on_bytes: called with (bytes there, bytes in all) of the files that are sent.
-        journal: takes the path of each file that is sent, and the one it travels under, before it
-            is: what an interrupted call may have left.
-
-    Raises:
-        NoSpaceOnDevice: the disk has no room, or ran full.
-        IntegrityError: a file arrived other than it was sent.
-    """
-    paths = blob_paths(agent, blobs)
-    wanted = dict(zip(paths, blobs, strict=True))
-    deliveries = [
-        _Delivery(blob, path, resumable_part(path) if blob.size_bytes >= RESUMED_BYTES else "")
-        for path, blob in wanted.items()
-    ]
-    missing = _missing(agent, deliveries)
-    sent = _send(agent, missing, on_bytes, journal)
-    return Deployed(
-        paths=tuple(paths),
-        sent=tuple(delivery.path for delivery in missing),
-        sent_bytes=sent,
-        reused_bytes=max(0, sum(blob.size_bytes for blob in wanted.values()) - sent),
-    )
-
-
-@dataclass(frozen=True)
-class _Delivery:
-    """A file, where it is to be, and where what has arrived of it waits; empty: nowhere."""
-
-    blob: Blob
-    path: str
-    kept: str
-    arrived_bytes: int = 0
-
-
-def _missing(agent: Agent, deliveries: Sequence[_Delivery]) -> list[_Delivery]:
-    """Those of the files that the device does not have, or not undamaged."""
-    if not deliveries:
-        return []
-    names = [name for delivery in deliveries for name in (delivery.path, delivery.kept)]
-    found = agent.ask("look", *names, timeout_s=600)
-    with understood(agent.transport.address, "look"):
-        return [
-            replace(delivery, arrived_bytes=int(found[delivery.path]["arrived_bytes"]))
-            for delivery in deliveries
-            if found[delivery.path]["sha256"] != delivery.blob.sha256
-        ]
-
-
-def _send(
-    agent: Agent,
-    missing: Sequence[_Delivery],
-    on_bytes: Callable[[int, int], None] | None,
-    journal: list[str] | None,
-    again: bool = True,
-) -> int:
-    """Sends files, or what is missing of them; returns how many bytes were sent."""
-    total = sum(delivery.blob.size_bytes for delivery in missing)
-    needed = sum(max(0, d.blob.size_bytes - d.arrived_bytes) for d in missing)
-    if missing and needed + MARGIN_BYTES > agent.free_bytes:
-        raise NoSpaceOnDevice(
-            f"{agent.transport.address}: {needed} bytes to send, and {MARGIN_BYTES} for results, "
-            f"but {agent.free_bytes} bytes free in {agent.base}",
-            hint=f"make room there, or set {DIRECTORY_VARIABLE} to a directory on a larger disk",
-        )
-    done = there = 0
-    arrivals: list[str] = []
-    for delivery in missing:
-        steps: list[int] = []
-
-        def count(bytes_done: int, _: int, steps: list[int] = steps, before: int = done) -> None:
-            steps[:] = [*steps[:1], bytes_done]
-            if on_bytes:
-                on_bytes(before + bytes_done, total)
-
-        part = delivery.kept or _part(delivery.path)
-        if journal is not None:
-            journal += [part, delivery.path]
-        arrivals += [delivery.blob.sha256, part, delivery.path]
-        try:
-            agent.transport.push(delivery.blob.path, part, count, resume=bool(delivery.kept))
-        except NoSpaceOnDevice:
-            remove(agent.transport, *arrivals[1::3])
-            raise
-        done += delivery.blob.size_bytes
-        there += steps[0] if delivery.kept and steps else 0
-    if not arrivals:
-        return 0
-    try:
-        agent.ask("adopt", *arrivals, timeout_s=600)
-    except IntegrityError:
-        if not (there and again):
-            raise
-        # What had arrived before may be what is damaged. It is deleted: all of it, once more.
-        return done - there + _send(agent, _missing(agent, missing), on_bytes, journal, again=False)
-    return done - there
 
 
 def remove(transport: Transport, *paths: str) -> None:
@@ -385,18 +226,9 @@ def _read_cpuinfo(text: str, architecture: str) -> tuple[str | None, tuple[str, 
     return words or None, features_from_cpuinfo(text, known)
 
 
-def _part(final: str) -> str:
+def part_of(final: str) -> str:
+    """A new name for a file while it is on its way."""
     return f"{final}.{secrets.token_hex(4)}.part"
-
-
-def resumable_part(final: str) -> str:
-    """The same for every command of this user on this host, and for no other's."""
-    try:
-        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        machine = hex(uuid.getnode())
-    whose = f"{machine} {platform.node()} {getpass.getuser()}"
-    return f"{final}.{hashlib.sha256(whose.encode()).hexdigest()[:8]}.part"
 
 
 def _prepare(

@@ -32,8 +32,9 @@ from ..errors import (
 )
 from ..exporters.artifact import Array
 from .arrival import Arrival, arrive
+from .blobs import Blob, blob_paths, deploy
 from .collected import HINTS, Context, read_outputs
-from .deploy import Agent, Blob, blob_paths, busy, deploy, remove
+from .deploy import Agent, busy, remove
 from .garbage import understood
 from .job import MeasuredModel, MeasureSettings, OnProgress, Phase, ProgressEvent
 from .owner import Holder, owner_name, this_owner

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...errors import DeviceError, IntegrityError, NoSpaceOnDevice, RuntimeMissing
-from ..deploy import resumable_part
+from ..blobs import resumable_part
 from ..transports.base import Completed, Transport
 from ..transports.copying import file_error
 from .bundle import LAUNCHER, Bundle

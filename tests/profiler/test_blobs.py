@@ -16,9 +16,10 @@ from onnx import helper
 from small_models import measured, save
 
 from edgewright.errors import IntegrityError, NoSpaceOnDevice, Unreachable
-from edgewright.profiler import deploy as deploy_module
+from edgewright.profiler import blobs as host_blobs
 from edgewright.profiler.agent import blobs
-from edgewright.profiler.deploy import Blob, deploy, install_agent
+from edgewright.profiler.blobs import Blob, deploy
+from edgewright.profiler.deploy import install_agent
 from edgewright.profiler.job import MeasureSettings, ProgressEvent
 from edgewright.profiler.measure import measure
 from edgewright.profiler.transports.local import LocalTransport
@@ -126,7 +127,7 @@ def test_hosts_do_not_share_an_unfinished_copy(
 ) -> None:
     with pytest.raises(Unreachable):
         deploy(install_agent(Cut(1), base=str(base)), [model])
-    monkeypatch.setattr(deploy_module.platform, "node", lambda: "another")
+    monkeypatch.setattr(host_blobs.platform, "node", lambda: "another")
     with pytest.raises(Unreachable):
         deploy(install_agent(Cut(1), base=str(base)), [model])
     assert len(unfinished(base)) == 2
@@ -139,8 +140,8 @@ def test_room_is_needed_for_the_rest_alone(base: Path, model: Blob) -> None:
     rest = SIZE - part.stat().st_size
     agent = install_agent(LocalTransport(), base=str(base))
     with pytest.raises(NoSpaceOnDevice, match=f"{rest} bytes to send"):
-        deploy(replace(agent, free_bytes=rest + deploy_module.MARGIN_BYTES - 1), [model])
-    deploy(replace(agent, free_bytes=rest + deploy_module.MARGIN_BYTES), [model])
+        deploy(replace(agent, free_bytes=rest + host_blobs.MARGIN_BYTES - 1), [model])
+    deploy(replace(agent, free_bytes=rest + host_blobs.MARGIN_BYTES), [model])
 
 
 def test_abandoned_copies_are_deleted(base: Path, model: Blob) -> None:

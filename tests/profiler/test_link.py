@@ -18,7 +18,8 @@ from onnx import helper
 from small_models import SECONDS, SHORT, matmul, measured, save
 
 from edgewright.errors import Unreachable
-from edgewright.profiler.deploy import Blob, deploy, install_agent
+from edgewright.profiler.blobs import Blob, deploy
+from edgewright.profiler.deploy import install_agent
 from edgewright.profiler.job import MeasureSettings, ProgressEvent, Sampling
 from edgewright.profiler.measure import measure
 from edgewright.profiler.result import Run

@@ -40,7 +40,8 @@ from edgewright.errors import (
     UsageError,
 )
 from edgewright.profiler.agent import jobs, processes
-from edgewright.profiler.deploy import Blob, deploy, install_agent
+from edgewright.profiler.blobs import Blob, deploy
+from edgewright.profiler.deploy import install_agent
 from edgewright.profiler.job import MeasuredModel, MeasureSettings, ProgressEvent, Sampling
 from edgewright.profiler.measure import measure
 from edgewright.profiler.result import FailedRun, Run
