@@ -13,6 +13,7 @@ from .errors import EdgewrightError, UsageError
 
 if TYPE_CHECKING:
     from .profiler.cleaning import Leftovers
+    from .profiler.live_device import LiveDevice
 
 devices_app = typer.Typer(
     help="Your devices: a name, an address and a profile for each.", invoke_without_command=True
@@ -37,12 +38,14 @@ def list_devices(
     """List your devices."""
     from dataclasses import asdict
 
-    from .profiler.device_states import check_devices
+    from .profiler.device_states import check_devices, unlisted_phones
     from .profiler.devices_file import read_devices
     from .profiler.devices_path import devices_path
 
     path = str(devices_path())
     devices = list(read_devices().values())
+    if check:
+        devices += unlisted_phones(devices)
     states = check_devices(devices) if check else None
     rows = [device.model_dump(mode="json") for device in devices]
     for row, state in zip(rows, states or (), strict=bool(states)):
@@ -94,6 +97,65 @@ def remove(
 
     remove_device(name)
     print(f"{name} is no longer in {devices_path()}", file=sys.stderr)
+
+
+@devices_app.command("show")
+def show_device(device: Name, as_json: Json = False) -> None:
+    """Show what a device is, what state it is in, and what Edgewright keeps and runs there."""
+    from .profiler.devices_file import find_device
+    from .profiler.report_devices import live_document
+
+    found = find_device(device)
+    live = _look_at(device)
+
+    def table() -> Any:
+        from .profiler.tables_devices import shown_table
+
+        return shown_table(found, live)
+
+    show(live_document(found, live), table, as_json)
+
+
+@devices_app.command("probe")
+def probe(
+    device: Name,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            help="The profile to hold it against; by default the one in the devices file.",
+            autocompletion=complete_target,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read from a device what it can do, and say where its profile says otherwise."""
+    from .profiler.devices_file import find_device
+    from .profiler.live_device import differences
+    from .profiler.report_devices import probed_document
+    from .targets.load import load_target
+
+    found = find_device(device)
+    named = target or found.target
+    profile = load_target(named) if named else None
+    live = _look_at(device)
+    wrong = differences(live, profile) if profile else None
+
+    def table() -> Any:
+        from .profiler.tables_devices import probed_table
+
+        return probed_table(found, live, profile, wrong)
+
+    show(probed_document(found, live, profile, wrong), table, as_json)
+
+
+def _look_at(device: str) -> LiveDevice:
+    from .profiler.devices_file import open_device
+    from .profiler.live_device import look_at
+
+    with contextlib.closing(open_device(device)) as transport:
+        return look_at(transport)
 
 
 @devices_app.command("trust")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .cli_common import DryRun, Json, complete_target, progress, show
+from .cli_common import DryRun, Json, complete_device, complete_target, progress, show
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,13 @@ def build(
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", "-d", help="Ask this device what it is instead.")
+        str | None,
+        typer.Option(
+            "--device",
+            "-d",
+            help="Ask this device what it is instead.",
+            autocompletion=complete_device,
+        ),
     ] = None,
     runtime: Annotated[
         Buildable | None, typer.Option(help="By default what the target prefers.")
@@ -129,9 +135,9 @@ def _recipe(target: str | None, device: str | None, runtime: Buildable | None) -
         preferred = tuple(known.name for known in profile.runtimes)
     else:
         from .profiler.arrival import machine_of
-        from .profiler.transports import open_transport
+        from .profiler.devices_file import open_device
 
-        transport = open_transport(device or "")
+        transport = open_device(device or "")
         try:
             architecture, _ = machine_of(transport)
         finally:

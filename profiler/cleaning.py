@@ -16,18 +16,19 @@ from .transports.base import Transport
 
 #: What Edgewright writes into its directory on a device. Only this is removed: the directory may
 #: be one that the user named, with more in it.
-ENTRIES = ("blobs", "blobs.json", "blobs.json.part", "runs", "runtimes", "lock")
+ENTRIES = ("blobs", "blobs.json", "blobs.json.part", "runs", "runtimes", "tools", "lock")
 
 # $1: the directory, empty for the usual one. Prints it, the size in KiB of what is Edgewright's in
 # it, the processes that run from it, and what the lock says. Processes are those whose command line
-# names a file of blobs; grep finds itself, and is gone afterwards.
+# names a file below these directories; grep finds itself, and is gone afterwards.
 _LOOK = f"""
 LC_ALL=C; export LC_ALL
 base=${{1:-$HOME/.cache/edgewright}}
 echo "edgewright $base"
 cd "$base" 2>/dev/null || exit 0
 du -sk {" ".join(ENTRIES)} 2>/dev/null | while read -r size name; do echo "size $size"; done
-for process in $(grep -lF "$base/blobs/" /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3)
+for process in $(grep -lF -e "$base/blobs/" -e "$base/runs/" -e "$base/runtimes/" \\
+  -e "$base/tools/" /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3)
 do [ -d "/proc/$process" ] && echo "process $process"
 done
 [ -f lock ] && echo "lock $(cat lock)"

@@ -49,6 +49,23 @@ def check_devices(devices: Sequence[FoundDevice]) -> list[DeviceState]:
         return list(pool.map(_check, devices))
 
 
+def unlisted_phones(known: Sequence[FoundDevice]) -> list[FoundDevice]:
+    """What the adb server sees and the devices file does not name; none where there is no adb."""
+    from .transports.adb_server import Server
+
+    listed = {device.address for device in known}
+    try:
+        server = Server()
+        states = server.states() if server.listens() else {}
+    except EdgewrightError:
+        return []
+    return [
+        FoundDevice(address=f"adb://{serial}")
+        for serial in states
+        if f"adb://{serial}" not in listed and not ("adb://" in listed and len(states) == 1)
+    ]
+
+
 def _check(device: FoundDevice) -> DeviceState:
     try:
         with contextlib.closing(open_transport(device.address)) as transport:

@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import EdgewrightError
+from ..targets.profile import TargetProfile
 from .cleaning import Leftovers
+from .devices_file import FoundDevice
+from .live_device import LiveDevice
+
+
+def live_document(device: FoundDevice, live: LiveDevice) -> dict[str, Any]:
+    """What `devices show --json` prints."""
+    return {**live.model_dump(mode="json"), "device": device.model_dump(mode="json")}
+
+
+def probed_document(
+    device: FoundDevice,
+    live: LiveDevice,
+    profile: TargetProfile | None,
+    differences: Sequence[str] | None,
+) -> dict[str, Any]:
+    """What `devices probe --json` prints; `differences` is null where there is no profile."""
+    return {
+        "schema_version": 1,
+        "device": device.model_dump(mode="json"),
+        **live.model_dump(
+            mode="json",
+            include={
+                "facts", "clusters", "python", "python_version", "numpy", "runtimes", "notes",
+            },
+        ),
+        "zones": [zone.model_dump(mode="json") for zone in live.conditions.zones],
+        "free_bytes": live.stored.free_bytes,
+        "profile": profile.name if profile else None,
+        "differences": list(differences) if differences is not None else None,
+    }  # fmt: skip
 
 
 def cleaned_document(

@@ -9,9 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import EdgewrightError
+from ..targets.profile import TargetProfile
 from .cleaning import Leftovers
 from .device_states import DeviceState
 from .devices_file import FoundDevice
+from .live_device import KeptRun, LiveDevice, Stored
+from .owner import duration_text
 from .tables import size_text
 
 
@@ -26,9 +29,136 @@ def devices_table(
     for title in titles:
         table.add_column(title, overflow="fold")
     for index, device in enumerate(devices):
-        cells = [device.name or "", device.address, device.target or "", device.note or ""]
+        cells = [
+            device.name or "(not in the file)",
+            device.address,
+            device.target or "",
+            device.note or "",
+        ]
         table.add_row(*cells, *([_state_text(states[index])] if states else []))
     return table
+
+
+def shown_table(device: FoundDevice, live: LiveDevice) -> RenderableType:
+    """The table of `devices show`."""
+    now, stored = live.conditions, live.stored
+    clocks = [
+        f"cores {_cores(c.cpus)}: {_hertz(c.frequency_hz)} of {_hertz(c.max_frequency_hz)}"
+        + (f", {c.governor}" if c.governor else "")
+        for c in now.clusters
+    ]
+    zones = [f"{zone.name} {zone.temperature_c:.1f} °C" for zone in now.zones]
+    throttled = {None: None, False: "no", True: f"yes ({now.throttled_flags})"}[now.throttled]
+    battery = now.battery
+    free = now.free_memory_bytes
+    rows = [
+        *_identity(device, live),
+        ("clocks", "\n".join(clocks) or _absent(now.missing, "frequency_hz")),
+        ("temperatures", ", ".join(zones) or _absent(now.missing, "temperature_c")),
+        ("throttled", throttled or _absent(now.missing, "throttled")),
+        ("free memory", size_text(free) if free else _absent(now.missing, "free_memory_bytes")),
+        ("load", f"{now.load_1min:g}" if now.load_1min is not None else ""),
+        ("battery", f"{battery.level_percent:g}%, {battery.status}"
+         if battery and battery.level_percent is not None else ""),
+        ("disk", f"{size_text(stored.free_bytes)} free of {size_text(stored.total_bytes)}"),
+        ("kept there", _kept(stored)),
+        ("measuring", stored.holder.describe() if stored.holder else "nothing"),
+        *(("note", note) for note in live.notes),
+    ]  # fmt: skip
+    table = _two_columns(rows)
+    return Group(table, _runs_table(stored.runs)) if stored.runs else table
+
+
+def probed_table(
+    device: FoundDevice,
+    live: LiveDevice,
+    profile: TargetProfile | None,
+    differences: Sequence[str] | None,
+) -> RenderableType:
+    """The table of `devices probe`."""
+    facts = live.facts
+    cores = [
+        f"{cluster.count}x {cluster.core}"
+        + (f", at most {_hertz(cluster.max_frequency_hz)}" if cluster.max_frequency_hz else "")
+        + f": {' '.join(cluster.features) or 'no features'}"
+        for cluster in live.clusters
+    ]
+    runtimes = [f"{name} {version}" for name, version in live.runtimes.items()]
+    zones = ", ".join(zone.name for zone in live.conditions.zones)
+    rows = [
+        *_identity(device, live),
+        ("cores", "\n".join(cores) or _absent(facts.missing, "cpu")),
+        ("memory", size_text(facts.ram_bytes) if facts.ram_bytes else "unknown"),
+        ("C library", facts.libc or _absent(facts.missing, "libc")),
+        ("Python", f"{live.python_version} ({live.python}), NumPy {live.numpy or 'none'}"),
+        ("runtimes", ", ".join(runtimes) or "none"),
+        ("thermal zones", zones or _absent(live.conditions.missing, "temperature_c")),
+        ("free disk", size_text(live.stored.free_bytes)),
+        *(("note", note) for note in live.notes),
+    ]
+    table = _two_columns(rows)
+    if profile is None or differences is None:
+        why = "no profile to hold it against: give --target, or add it with one"
+        return Group(table, Text(why, style="dim"))
+    lines = [Text(f"warning: {line}", style="yellow") for line in differences]
+    agrees = Text(f"it is what the profile {profile.name} says", style="green")
+    return Group(table, *(lines or [agrees]))
+
+
+def _identity(device: FoundDevice, live: LiveDevice) -> list[tuple[str, str]]:
+    facts = live.facts
+    emulated = ", emulated" if facts.emulated else ""
+    name = f"{device.name}: {device.address}" if device.name else device.address
+    return [
+        ("device", name + (f" ({device.note})" if device.note else "")),
+        ("profile", device.target or "none"),
+        ("model", facts.model or _absent(facts.missing, "model")),
+        ("CPU", f"{facts.cpu or 'unknown'} ({facts.architecture}{emulated})"),
+        ("system", f"{facts.os or 'unknown'}, kernel {facts.kernel}, host {facts.hostname}"),
+    ]
+
+
+def _kept(stored: Stored) -> str:
+    kinds = [f"{k} {size_text(v.size_bytes)}" for k, v in stored.kept.items() if v.files]
+    return f"{', '.join(kinds) or 'nothing'} in {stored.directory}"
+
+
+def _runs_table(runs: Sequence[KeptRun]) -> Table:
+    table = Table(header_style="bold")
+    for title in ("measurement", "of", "state", "last changed"):
+        table.add_column(title, overflow="fold")
+    for run in runs:
+        hint = {
+            "running": "running: profile --resume follows it",
+            "finished": "finished: profile --resume collects it",
+            "stale": "ended without a result",
+        }.get(run.state, "not started")
+        age = f"{duration_text(run.changed_s_ago)} ago"
+        table.add_row(run.run[:16], ", ".join(run.models), hint, age)
+    return table
+
+
+def _two_columns(rows: Sequence[tuple[str, str]]) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in rows:
+        if text:
+            table.add_row(name, text)
+    return table
+
+
+def _absent(missing: Mapping[str, str], name: str) -> str:
+    return f"unknown: {missing[name]}" if name in missing else "unknown"
+
+
+def _cores(cpus: Sequence[int]) -> str:
+    consecutive = len(cpus) > 1 and cpus[-1] - cpus[0] == len(cpus) - 1
+    return f"{cpus[0]}-{cpus[-1]}" if consecutive else ",".join(map(str, cpus))
+
+
+def _hertz(frequency: int | None) -> str:
+    return "unknown" if frequency is None else f"{frequency / 1e6:.0f} MHz"
 
 
 def cleaned_table(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from clirunner import Cli
+from devices.arm64 import Arm64Factory
+from devices.processes import wait_until
 from devices.sshd import SshdDevice
 from leftovers import begin, processes_of
 from small_models import matmul, measured
@@ -199,3 +201,59 @@ def test_clean_ends_what_runs(cli: Cli, tmp_path: Path) -> None:
     assert "would end" in dry.out and "ann@lab" in dry.out
     assert "ended" in cli("devices", "clean", "local", "--force").out
     assert not processes_of(base) and not base.exists()
+
+
+def test_show_and_probe_this_machine(cli: Cli, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    cli("devices", "add", "here", "local", "-t", "host", "--note", "this one")
+    agent = install_agent(LocalTransport())
+    directory = begin(agent, measured(matmul(tmp_path / "m.onnx")), {"name": "ann@lab", "pid": 7})
+    shown = cli("devices", "show", "here", "--json").json
+    assert shown["device"] == {
+        "name": "here", "address": "local", "target": "host", "note": "this one",
+    }  # fmt: skip
+    assert shown["stored"]["holder"]["name"] == "ann@lab"
+    assert [(r["state"], r["models"]) for r in shown["stored"]["runs"]] == [("running", ["m"])]
+    assert shown["stored"]["kept"]["blobs"]["size_bytes"] > 10_000
+    assert shown["stored"]["directory"] == str(base)
+    assert shown["conditions"]["free_memory_bytes"] > 2**20
+    text = cli("devices", "show", "here").out
+    for words in ("ann@lab (process 7 there) has been measuring m", "profile --resume", "this one"):
+        assert words in text
+    os.kill(int((directory / "pid").read_text()), 9)
+    wait_until(lambda: not processes_of(base))
+    assert "ended without a result" in cli("devices", "show", "local").out
+    probed = cli("devices", "probe", "here", "--json").json
+    assert probed["profile"] == "host" and probed["differences"] == []
+    assert probed["clusters"][0]["count"] >= 1 and probed["facts"]["ram_bytes"] > 2**28
+    assert probed["runtimes"]["onnxruntime"] and probed["facts"]["libc"]
+    assert "it is what the profile host says" in cli("devices", "probe", "here").out
+    other = cli("devices", "probe", "local", "-t", "coral-dev-board", "--json")
+    assert other.code == 0 and any("cores" in line for line in other.json["differences"])
+    assert "warning: " in cli("devices", "probe", "here", "-t", "coral-dev-board").out
+    assert "give --target" in cli("devices", "probe", "local").out
+    assert cli("devices", "probe", "local", "--json").json["differences"] is None
+    cli.refuses("devices", "probe", "here", "-t", "nonsense", saying="no target is called")
+    cli.refuses("devices", "show", "heer", saying="did you mean here?")
+    cli.refuses("devices", "show", "ssh://nobody@127.0.0.1:1", code=3, saying="refused")
+
+
+@pytest.mark.device
+def test_probe_an_emulated_board(
+    cli: Cli, arm64_device: Arm64Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = arm64_device("modern")
+    monkeypatch.setenv("EDGEWRIGHT_SSH_CONFIG", str(board.ssh_config_path))
+    monkeypatch.setenv("EDGEWRIGHT_DEVICE_DIR", f"{board.home}/base")
+    cli("devices", "add", "pi", board.url, "-t", "raspberry-pi-5")
+    probed = cli("devices", "probe", "pi", "--json").json
+    [cluster] = probed["clusters"]
+    assert (cluster["core"], cluster["count"]) == ("Cortex-A72", 4)
+    assert cluster["max_frequency_hz"] in (None, 1_800_000_000)
+    assert probed["facts"]["model"].startswith("Raspberry Pi 4") and probed["facts"]["emulated"]
+    assert [zone["name"] for zone in probed["zones"]] == ["cpu-thermal"]
+    assert {"onnxruntime", "ai_edge_litert"} <= set(probed["runtimes"])
+    assert any("lacks dotprod, fp16" in line for line in probed["differences"])
+    cleaned = cli("devices", "clean", "pi", "--json").json["devices"][0]
+    assert cleaned["size_bytes"] > 10_000 and cleaned["kept"] == []
+    assert "nothing of Edgewright's" in cli("devices", "clean", "pi").out

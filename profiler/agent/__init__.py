@@ -8,6 +8,7 @@ and exits with 3.
     conditions              temperatures, frequencies, battery, load: its state now
     look [FINAL PART]...    SHA-256 of FINAL, null where there is none, and the size of PART
     adopt [SHA PART FINAL]  renames PART to FINAL if its SHA-256 is right, else deletes it
+    stored BASE             what is kept there, and whose measurement runs
     start DIR [--owner O]   starts the measurement described by DIR/job.json, detached; where it
                             runs already or is finished, it is the owner's from now on
     poll DIR [--since N]    its state and its progress from line N on

@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("facts")
     commands.add_parser("conditions")
     commands.add_parser("worker")
+    commands.add_parser("stored").add_argument("directory", type=os.path.abspath)
     commands.add_parser("look").add_argument("words", nargs="+")
     commands.add_parser("adopt").add_argument("words", nargs="+")
     for name in ("start", "poll", "stop", "run"):
@@ -61,6 +62,12 @@ def _conditions(given: argparse.Namespace) -> Json:
     from .conditions import Observer
 
     return Observer().look("before")
+
+
+def _stored(given: argparse.Namespace) -> Json:
+    from .stored import stored
+
+    return stored(given.directory)
 
 
 def _look(given: argparse.Namespace) -> Json:
@@ -105,6 +112,7 @@ def _run(given: argparse.Namespace) -> Json:
 _ANSWERS: Dict[str, Callable[[argparse.Namespace], Json]] = {
     "facts": _facts,
     "conditions": _conditions,
+    "stored": _stored,
     "look": _look,
     "adopt": _adopt,
     "start": _start,

@@ -106,7 +106,7 @@ class Server:
         """
         import adbutils
 
-        if not self._listens():
+        if not self.listens():
             self._start()
         return adbutils.AdbClient(self._address.host, self._address.port)
 
@@ -144,7 +144,8 @@ class Server:
         except library_errors() as error:
             raise device_error(error, f"the adb server at {self._address}") from error
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
+        """Whether a server runs; none is started."""
         try:
             where = (self._address.host, self._address.port)
             socket.create_connection(where, REACH_TIMEOUT_S).close()
@@ -174,7 +175,7 @@ class Server:
                 raise Unreachable(f"the adb server can't be started: {error}") from error
             output.seek(0)
             said = last_words(output.read().decode(errors="replace"))
-        if code != 0 or not self._listens():
+        if code != 0 or not self.listens():
             raise Unreachable(
                 f"the adb server can't be started: {said or f'{program} ended with code {code}'}",
                 hint=f"does `{program} -P {self._address.port} start-server` work?",
