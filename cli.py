@@ -241,6 +241,13 @@ def profile(
     runtime: Annotated[
         RuntimeName | None, typer.Option(help="By default what the device has for the format.")
     ] = None,
+    bundled: Annotated[
+        bool | None,
+        typer.Option(
+            "--bundled-runtime/--no-bundled-runtime",
+            help="Use what `runtime build` made; by default where the device's own will not do.",
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     cpus: Annotated[
         str | None,
@@ -335,6 +342,7 @@ def profile(
         threads=threads,
         cpus=parse_cpus(cpus),
         runtime=runtime,
+        bundled=bundled,
         sustained_minutes=sustained,
         busy_s=0.0 if no_wait else wait,
         resume=resume,
@@ -354,6 +362,7 @@ def profile(
             inputs=inputs,
             refused={
                 "--runtime": runtime is not None,
+                "--bundled-runtime": bundled is not None,
                 "--cpus": cpus is not None,
                 "--batch": batch > 1,
                 "--reference": reference is not None,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from ...errors import DeviceError, IntegrityError, NoSpaceOnDevice, RuntimeMissing
 from ..blobs import resumable_part
+from ..deploy import remove
+from ..garbage import MARK, garbage, lines_after_mark
 from ..transports.base import Completed, Transport
 from ..transports.copying import file_error
 from .bundle import LAUNCHER, Bundle
@@ -29,8 +31,10 @@ _FROM_HASH = '_hash() { set -- $(sha256sum); printf "%s" "$1"; }\n'
 # Runtimes that nobody has used for a month, and what was left on its way, go.
 _LOOK = (
     _FROM_HASH
+    + f"""\
+LC_ALL=C; export LC_ALL; umask 077; echo {MARK}
+"""
     + """\
-LC_ALL=C; export LC_ALL; umask 077
 mkdir -p "$1" || exit 1
 for tool in sha256sum xargs gzip tar df
 do command -v "$tool" >/dev/null || { echo "without $tool"; exit 0; }
@@ -46,8 +50,7 @@ elif [ "$(cd "$2" && xargs sha256sum < FILES 2>/dev/null | _hash)" = "$3" ]
 then touch "$2"; echo whole
 else echo damaged
 fi
-find "$1" -name '*.part' -prune -mtime +1 -exec rm -rf {} + 2>/dev/null
-find "$1"/* -prune -mtime +30 -exec rm -rf {} + 2>/dev/null
+find "$1"/* -prune '(' -name '*.part' -mtime +1 -o -mtime +30 ')' -exec rm -rf {} + 2>/dev/null
 df -Pk "$1" | tail -n 1
 """
 )
@@ -57,12 +60,14 @@ df -Pk "$1" | tail -n 1
 # Where another host was quicker, mv puts ours inside its one.
 _UNPACK = (
     _FROM_HASH
+    + f"""\
+LC_ALL=C; export LC_ALL; umask 077; echo {MARK}
+"""
     + """\
-LC_ALL=C; export LC_ALL; umask 077
 [ "$(_hash < "$1")" = "$2" ] || { rm -f "$1"; echo damaged; exit 0; }
-mkdir "$3" "$3/tmp" && gzip -dc "$1" | (cd "$3" && tar -xf -) || { rm -rf "$3"; exit 1; }
+mkdir "$3" "$3/tmp" && gzip -dc "$1" | (cd "$3" && tar -xf -) || { rm -rf "$3" "$1"; exit 1; }
 if [ "$(cd "$3" && xargs sha256sum < FILES | _hash)" != "$5" ]
-then rm -rf "$3"; echo "the files differ from those in the archive" >&2; exit 1
+then rm -rf "$3" "$1"; echo "the files differ from those in the archive" >&2; exit 1
 fi
 touch "$3"
 rm -rf "$4" && mv "$3" "$4" || { rm -rf "$3"; exit 1; }
@@ -125,7 +130,11 @@ def install_runtime(
         staging = f"{place}.{secrets.token_hex(4)}.part"
         if journal is not None:
             journal += [archive, staging, place]
-        transport.push(kept.archive, archive, on_bytes, resume=True)
+        try:
+            transport.push(kept.archive, archive, on_bytes, resume=True)
+        except NoSpaceOnDevice:
+            remove(transport, archive)
+            raise
         done = transport.run(
             [
                 *("sh", "-c", _UNPACK, "sh"),
@@ -135,7 +144,8 @@ def install_runtime(
         )
         if done.code != 0:
             raise _failed(transport, place, done)
-        if done.stdout.split() == ["installed"]:
+        said = lines_after_mark(transport.address, "the unpacked runtime", done.stdout)
+        if said == ["installed"]:
             return Installation(bundle, python, bundle.archive_bytes)
     raise IntegrityError(
         f"{transport.address}: the runtime arrived damaged, twice",
@@ -151,9 +161,9 @@ def _look(
     done = transport.run(
         ["sh", "-c", _LOOK, "sh", runtimes, place, bundle.files_sha256], timeout_s=300
     )
-    lines = done.stdout.splitlines()
-    if done.code != 0 or not lines:
+    if done.code != 0:
         raise _failed(transport, runtimes, done)
+    lines = lines_after_mark(transport.address, "its runtimes", done.stdout) or [""]
     if lines[0].startswith("without "):
         raise RuntimeMissing(
             f"{transport.address} has no {lines[0].split()[1]}, which unpacking a runtime needs",
@@ -167,7 +177,7 @@ def _look(
             "(on a phone /data/local/tmp is one)",
         )
     if lines[0] != "ready" or len(lines) < 2:
-        raise DeviceError(f"{transport.address}: the device answered {done.stdout!r:.200}")
+        raise garbage(transport.address, "its runtimes", done.stdout)
     words = lines[2].split() if len(lines) > 2 else []
     free = int(words[3]) * 1024 if len(words) > 3 and words[3].isdigit() else None
     return lines[1], free

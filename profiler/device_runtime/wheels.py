@@ -13,7 +13,7 @@ from ...errors import UsageError
 from .recipe import Recipe
 
 TIMEOUT_S = 900.0
-_OFFLINE = re.compile(r"connection|resolution|timed out|ProxyError|SSLError", re.IGNORECASE)
+_OFFLINE = re.compile(r"connection (broken|error)|NewConnectionError|timed out|ProxyError|SSLError")
 
 
 def fetch_wheel(recipe: Recipe, python: str, glibc: int, scratch: Path) -> Path:
@@ -29,8 +29,16 @@ def fetch_wheel(recipe: Recipe, python: str, glibc: int, scratch: Path) -> Path:
     """
     architecture = recipe.architecture
     command = [
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-        *("--no-deps", "--only-binary=:all:", "--implementation=cp", f"--python-version={python}"),
+        *(
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--progress-bar=off",
+            "--disable-pip-version-check",
+        ),
+        *("--retries=2", "--no-deps", "--only-binary=:all:", "--implementation=cp"),
+        f"--python-version={python}",
         *(
             f"--platform=manylinux_2_{minor}_{architecture}"
             for minor in range(glibc, recipe.platform.lowest_glibc - 1, -1)
@@ -56,7 +64,7 @@ def fetch_wheel(recipe: Recipe, python: str, glibc: int, scratch: Path) -> Path:
     wheels = sorted(scratch.glob("*.whl"))
     if done.returncode == 0 and wheels:
         return wheels[0]
-    raise _refused(recipe, python, done.stderr)
+    raise _refused(recipe, python, done.stdout + done.stderr)
 
 
 def read_wheel(path: Path) -> Iterator[tuple[str, bytes]]:
