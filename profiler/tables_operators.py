@@ -118,4 +118,6 @@ def _percent(share: float | None) -> str:
 
 
 def _time(ms: float | None) -> str:
-    return "?" if ms is None else f"{ms:.3f}"
+    if ms is None:
+        return "?"
+    return f"{ms:.3g}" if ms < 100 else f"{ms:.0f}"

@@ -17,9 +17,11 @@ and exits with 3.
     worker                  one model in one process (what `run` starts); JSON lines on both pipes
 
 What is timed: `invoke()` alone, between two reads of `time.perf_counter_ns`. For ONNX Runtime that
-is `InferenceSession.run`, which also allocates the output arrays; for TFLite runtimes it is
-`Interpreter.invoke`, with the inputs already copied in and the outputs not yet copied out. What the
-clock is too coarse to see is taken to last as long as the clock's resolution.
+is `InferenceSession.run_with_iobinding`, with the inputs already bound, which also allocates
+outputs of no fixed shape (`InferenceSession.run` where they are no tensors of numbers); for TFLite
+runtimes it is `Interpreter.invoke`, with the inputs already copied in and the outputs not yet
+copied out. What Python adds to that is measured by `benchmarks/overhead.py`. What the clock is too
+coarse to see is taken to last as long as the clock's resolution.
 
 Files of one measurement, BASE/runs/RUN_ID: job.json (pushed), pid, progress.jsonl, outputs-N.npz,
 worker-N.stderr, conductor.stderr, result.json (written whole, last). BASE/lock is held by whichever
