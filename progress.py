@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+
+from .profiler.transports.ssh_secrets import asking_within
 
 if TYPE_CHECKING:
     from .profiler.job import ProgressEvent
@@ -36,10 +40,13 @@ class ProgressPrinter:
         )
         self._tasks: dict[str, TaskID] = {}
         self._said = ""
+        self._cleanup = ExitStack()
 
     def __enter__(self) -> ProgressPrinter:
         if self._console.is_terminal:
             self._bars.start()
+            self._cleanup.callback(self._bars.stop)
+            self._cleanup.enter_context(asking_within(self._paused))
         return self
 
     def __exit__(
@@ -48,8 +55,13 @@ class ProgressPrinter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._console.is_terminal:
-            self._bars.stop()
+        self._cleanup.close()
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        self._bars.stop()
+        yield
+        self._bars.start()
 
     def on_host(self, what: str, done: int, total: int) -> None:
         """Something done on this machine."""

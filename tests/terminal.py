@@ -32,6 +32,10 @@ class Screen:
             except OSError:  # how a terminal says that its process has ended
                 pytest.fail(f"it ended without {words!r}: {self.text}")
 
+    def is_still(self, seconds: float) -> bool:
+        """Whether nothing is drawn for so long."""
+        return not select.select([self._terminal], [], [], seconds)[0]
+
     def type(self, line: str) -> None:
         os.write(self._terminal, f"{line}\n".encode())
 

@@ -6,12 +6,25 @@ measurement must not wait for somebody to type.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 ATTEMPTS = 3
 
 _kept: dict[str, str] = {}
+_around: list[Callable[[], AbstractContextManager[None]]] = []
+
+
+@contextlib.contextmanager
+def asking_within(around: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """While this lasts, questions are asked within `around()`: who draws on the terminal stops."""
+    _around.append(around)
+    try:
+        yield
+    finally:
+        _around.remove(around)
 
 
 def secrets_for(name: str) -> Iterator[str]:
@@ -30,7 +43,10 @@ def secrets_for(name: str) -> Iterator[str]:
 
     for _ in range(ATTEMPTS):
         try:
-            secret = getpass.getpass(f"{name}: ")
+            with contextlib.ExitStack() as stack:
+                for around in _around:
+                    stack.enter_context(around())
+                secret = getpass.getpass(f"{name}: ")
         except EOFError:
             return
         if not secret:

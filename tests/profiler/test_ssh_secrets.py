@@ -128,6 +128,19 @@ def test_a_password_is_asked_for_once(with_password: InProcessDevice) -> None:
     assert str(with_password.password) not in screen.text
 
 
+def test_progress_does_not_draw_over_a_question(locked: tuple[SshDevice, Path]) -> None:
+    device, key = locked
+    model = Path(__file__).parents[2] / "examples" / "fashion-mnist" / "model.onnx"
+    screen = Screen(
+        sys.executable, "-m", "edgewright", "profile", str(model), "--device", device.url
+    )
+    screen.wait_for(f"passphrase of {key}: ")
+    assert screen.is_still(0.5)
+    screen.type("")
+    screen.wait_for("ssh-add")
+    screen.close()
+
+
 def test_an_empty_line_gives_up(with_password: InProcessDevice) -> None:
     screen = client(with_password.url)
     screen.wait_for("password of ")
