@@ -13,9 +13,13 @@ from ...files import sha256_file
 from ..deploy import DIRECTORY_VARIABLE, device_directory, remove
 from ..transports.base import Transport
 
+# $1: the directory, $2: the tool. What a run could not remove, since the link or the host was
+# gone, goes a day later: a younger one may be waiting for its turn.
 _PREPARE = """
 base=${1:-$HOME/.cache/edgewright}
-umask 077 && mkdir -p "$base/blobs" "$base/runs" && printf '%s\\n' "$base"
+umask 077 && mkdir -p "$base/blobs" "$base/runs" || exit 1
+find "$base/runs" -mindepth 1 -maxdepth 1 -name "$2-*" -mtime +0 -exec rm -rf -- {} + 2>/dev/null
+printf '%s\\n' "$base"
 """
 _HASH = 'if [ -f "$1" ]; then sha256sum "$1"; else command -v sha256sum; echo; fi'
 
@@ -35,8 +39,10 @@ class Program:
     sha256: str | None
 
 
-def prepare_base(transport: Transport, named: str | None = None) -> str:
+def prepare_base(transport: Transport, tool: str, named: str | None = None) -> str:
     """The directory on the device, made if it was not there; `named` as of `device_directory`.
+
+    What old runs of the tool left there is removed.
 
     Raises:
         UsageError: it is named, and no absolute path.
@@ -44,7 +50,7 @@ def prepare_base(transport: Transport, named: str | None = None) -> str:
         NoSpaceOnDevice: the disk is full.
     """
     wanted = device_directory(transport, named) or ""
-    done = transport.run(["sh", "-c", _PREPARE, "sh", wanted])
+    done = transport.run(["sh", "-c", _PREPARE, "sh", wanted, tool])
     if done.code == 0 and done.stdout.startswith("/"):
         return done.stdout.splitlines()[0]
     if "No space left" in done.stderr:

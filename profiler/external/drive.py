@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from ...errors import (
     AgentFailed,
     DeviceError,
+    EdgewrightError,
     RuntimeMissing,
 )
 from ..deploy import busy, remove
@@ -100,7 +102,7 @@ class _Drive:
 
     def run(self, path: str | None, input_names: Sequence[str]) -> ExternalRun:
         self.tell("connect", f"connecting to {self.transport.address}")
-        base = prepare_base(self.transport, self.settings.base)
+        base = prepare_base(self.transport, self.tool.name, self.settings.base)
         observer = Observer(self.transport, self.model.format, self.settings)
         self.tell("push", f"bringing {self.tool.name} and {self.model.name}")
         program = find_program(self.transport, base, self.tool.name, path)
@@ -118,8 +120,12 @@ class _Drive:
             before = observer.look("before")
             order, measured = self.measure(base, program, place, directory, profiled)
             conditions = tuple(c for c in (before, observer.look("after")) if c is not None)
-        finally:
-            remove(self.transport, directory)
+        except BaseException:
+            # What went wrong is what is told; what can't be removed now is the next time.
+            with contextlib.suppress(EdgewrightError):
+                remove(self.transport, directory)
+            raise
+        remove(self.transport, directory)
         return self.result(
             run_id, started_at, observer, conditions, program, order, profiled, measured
         )

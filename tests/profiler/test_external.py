@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from clirunner import Cli
 from devices.adbd import AdbPhoneFactory
 from devices.base import SshDevice
+from devices.inprocess import InProcessDevice
 from devices.processes import wait_until
 from external_tools import write_litert, write_replay, write_script
 from models import conv_net
@@ -27,6 +30,7 @@ from edgewright.errors import (
     EdgewrightError,
     IntegrityError,
     RuntimeMissing,
+    Unreachable,
     UsageError,
 )
 from edgewright.pipeline import profile_externally
@@ -74,6 +78,10 @@ def refused(error: type[EdgewrightError], text: str, tmp_path: Path, **words: fl
         profile(tool, **words)  # type: ignore[arg-type]
     assert raised.value.hint or error is DeviceTimeout
     return raised.value.message
+
+
+def is_running(command: str) -> bool:
+    return subprocess.run(["pgrep", "-f", command], capture_output=True).returncode == 0
 
 
 def left_behind(base: Path) -> list[str]:
@@ -327,6 +335,16 @@ def test_what_arrives_damaged_is_not_run(
     assert [path.suffix for path in (base / "blobs").iterdir()] == [".pyz"]
 
 
+def test_what_old_runs_left_is_removed(base: Path, tmp_path: Path) -> None:
+    tool = write_replay(tmp_path / "tool", "benchmark_model")
+    for name, age_h in (("benchmark_model-old", 49), ("benchmark_model-new", 1), ("other", 49)):
+        left = base / "runs" / name
+        (left / "model").mkdir(parents=True)
+        os.utime(left, (time.time() - 3600 * age_h,) * 2)
+    profile(tool)
+    assert {path.name for path in (base / "runs").iterdir()} == {"benchmark_model-new", "other"}
+
+
 # On devices that are reached
 
 
@@ -351,6 +369,28 @@ def test_a_directory_is_sent_once_and_proven(
     assert profile(tool.parent, device=sshd_device.url).latency == first.latency
     assert not on_device(sshd_device, "runs")
     assert not [path for path in on_device(sshd_device, "blobs") if path.suffix == ".part"]
+
+
+def test_a_lost_connection_is_told_and_nothing_runs_on(
+    inprocess_device: InProcessDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EDGEWRIGHT_DEVICE_DIR", raising=False)
+    monkeypatch.setenv("EDGEWRIGHT_SSH_CONFIG", str(inprocess_device.ssh_config_path))
+    started = tmp_path / "started"
+    tool = write_script(tmp_path / "benchmark_model", f"#!/bin/sh\n: >{started}\nsleep 1004\n")
+
+    def cut() -> None:
+        wait_until(started.exists, timeout_s=60)
+        inprocess_device.drop_connections()
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    with pytest.raises(Unreachable):
+        profile(tool, device=inprocess_device.url)
+    cutting.join()
+    wait_until(
+        lambda: not subprocess.run(["pgrep", "-f", "sleep 1004"], capture_output=True).stdout
+    )
 
 
 @pytest.mark.device
