@@ -243,7 +243,7 @@ def clean(
     ] = None,
     everywhere: Annotated[bool, typer.Option("--all", help="All devices of your list.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also where another user's measurement runs.")
+        bool, typer.Option("--force", help="Also where a measurement runs that somebody waits for.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be ended and removed.")

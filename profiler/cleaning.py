@@ -20,17 +20,23 @@ ENTRIES = ("blobs", "blobs.json", "blobs.json.part", "runs", "runtimes", "tools"
 
 # $1: the directory, empty for the usual one. Prints it, the size in KiB of what is Edgewright's in
 # it, the processes that run from it, and what the lock says. Processes are those whose command line
-# names a file below these directories; grep finds itself, and is gone afterwards.
+# names a file below these directories; not every grep reads past the NUL between two words, but all
+# shells drop it.
 _LOOK = f"""
 LC_ALL=C; export LC_ALL
 base=${{1:-$HOME/.cache/edgewright}}
 echo "edgewright $base"
 cd "$base" 2>/dev/null || exit 0
 du -sk {" ".join(ENTRIES)} 2>/dev/null | while read -r size name; do echo "size $size"; done
-for process in $(grep -lF -e "$base/blobs/" -e "$base/runs/" -e "$base/runtimes/" \\
-  -e "$base/tools/" /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3)
-do [ -d "/proc/$process" ] && echo "process $process"
-done
+for file in /proc/[0-9]*/cmdline
+do
+  words=$(cat "$file") 2>/dev/null
+  case $words in
+    *"$base/blobs/"* | *"$base/runs/"* | *"$base/runtimes/"* | *"$base/tools/"*)
+      process=${{file#/proc/}}; echo "process ${{process%/cmdline}}" ;;
+  esac
+done 2>/dev/null
+echo "now $(date +%s)"
 [ -f lock ] && echo "lock $(cat lock)"
 exit 0
 """
@@ -84,7 +90,7 @@ def look(transport: Transport) -> Leftovers:
             directory=directory,
             size_bytes=1024 * sum(map(int, found.get("size", []))),
             processes=tuple(map(int, found.get("process", []))),
-            holder=_holder(found) if "process" in found else None,
+            holder=_holder(found) if {"process", "lock"} <= found.keys() else None,
         )
     except (KeyError, ValueError) as error:
         raise DeviceError(
@@ -96,18 +102,20 @@ def clean(transport: Transport, *, force: bool = False) -> Leftovers:
     """Ends what Edgewright runs on a device and removes what it keeps there.
 
     Args:
-        force: also where another user's measurement runs.
+        force: also where a measurement runs that is another user's, or that a process on this host
+            waits for.
 
     Returns:
         What was there.
 
     Raises:
-        DeviceBusy: another user's, or another host's, measurement runs.
+        DeviceBusy: such a measurement runs.
         DeviceError: the device does not answer, or something can't be removed.
     """
     found = look(transport)
-    if found.holder is not None and not found.holder.is_ours and not force:
-        error = busy(transport.address, found.holder)
+    holder = found.holder
+    if holder is not None and not force and (holder.is_followed_here or not holder.is_ours):
+        error = busy(transport.address, holder)
         error.hint = "wait until it has ended, or end it with --force"
         raise error
     left = found
@@ -132,6 +140,8 @@ def clean(transport: Transport, *, force: bool = False) -> Leftovers:
 
 def _holder(found: dict[str, list[str]]) -> Holder:
     try:
-        return Holder.model_validate(json.loads("\n".join(found["lock"])))
-    except (KeyError, ValueError):
+        said = json.loads(found["lock"][0])
+        for_s = max(0.0, float(found["now"][0]) - said["since"])
+        return Holder.model_validate({**said, "for_s": for_s})
+    except (ValueError, TypeError, LookupError):
         return Holder()

@@ -50,7 +50,7 @@ def check_devices(devices: Sequence[FoundDevice]) -> list[DeviceState]:
 
 
 def unlisted_phones(known: Sequence[FoundDevice]) -> list[FoundDevice]:
-    """What the adb server sees and the devices file does not name; none where there is no adb."""
+    """What the adb server sees and the devices file does not name; none where no server runs."""
     from .transports.adb_server import Server
 
     listed = {device.address for device in known}

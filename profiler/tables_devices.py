@@ -36,7 +36,9 @@ def devices_table(
             device.note or "",
         ]
         table.add_row(*cells, *([_state_text(states[index])] if states else []))
-    return table
+    unlisted = [device.address for device in devices if device.name is None]
+    hints = [Text(f"to add it: edgewright devices add NAME {address}") for address in unlisted]
+    return Group(table, *hints)
 
 
 def shown_table(device: FoundDevice, live: LiveDevice) -> RenderableType:

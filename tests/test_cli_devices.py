@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from clirunner import Cli
+from devices.adbd import AdbPhoneFactory
 from devices.arm64 import Arm64Factory
 from devices.processes import wait_until
 from devices.sshd import SshdDevice
@@ -199,6 +200,8 @@ def test_clean_ends_what_runs(cli: Cli, tmp_path: Path) -> None:
     assert processes_of(base) and base.exists()
     dry = cli("devices", "clean", "local", "--dry-run")
     assert "would end" in dry.out and "ann@lab" in dry.out
+    holder = cli("devices", "clean", "local", "--dry-run", "--json").json["devices"][0]["holder"]
+    assert holder["models"] == ["m"] and 0 < holder["for_s"] < 120
     assert "ended" in cli("devices", "clean", "local", "--force").out
     assert not processes_of(base) and not base.exists()
 
@@ -257,3 +260,33 @@ def test_probe_an_emulated_board(
     cleaned = cli("devices", "clean", "pi", "--json").json["devices"][0]
     assert cleaned["size_bytes"] > 10_000 and cleaned["kept"] == []
     assert "nothing of Edgewright's" in cli("devices", "clean", "pi").out
+
+
+@pytest.mark.device
+def test_a_phone(
+    cli: Cli, adb_phone: AdbPhoneFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    phone = adb_phone()
+    monkeypatch.delenv("EDGEWRIGHT_DEVICE_DIR")
+    assert cli("devices", "shell", phone.address, "--", "true").code == 0  # adb knows it now
+    [row] = cli("devices", "list", "--check", "--json").json["devices"]
+    assert (row["name"], row["address"], row["state"]) == (None, phone.address, "reachable")
+    assert f"edgewright devices add NAME {phone.address}" in cli("devices", "list", "--check").out
+    assert cli("devices", "add", "phone", phone.address).code == 0
+    [row] = cli("devices", "list", "--check", "--json").json["devices"]
+    assert (row["name"], row["state"]) == ("phone", "reachable")
+    done = cli("devices", "shell", "phone", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.code, done.out, done.err) == (7, "out\n", "err\n")
+    base = "/data/local/tmp/edgewright"
+    script = f"mkdir -p {base}/blobs && cp /system/bin/sh {base}/blobs/run"
+    assert cli("devices", "shell", "phone", "--", "sh", "-c", script).code == 0
+    # Something that was left running, by its name in the directory.
+    left = f"sh -c 'sleep 600 & wait' {base}/blobs/agent.pyz worker >/dev/null 2>&1 &"
+    assert cli("devices", "shell", "phone", "--", "sh", "-c", left).code == 0
+    dry = cli("devices", "clean", "phone", "--dry-run", "--json").json["devices"][0]
+    assert dry["directory"] == base and dry["size_bytes"] > 10_000 and dry["processes"]
+    cleaned = cli("devices", "clean", "phone", "--json").json["devices"][0]
+    assert cleaned["processes"] and cleaned["kept"] == []
+    assert "nothing of Edgewright's" in cli("devices", "clean", "phone").out
+    refused = cli.refuses("devices", "show", "phone", code=3)
+    assert "edgewright runtime build" in refused.err
