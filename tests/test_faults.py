@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 from agent_file import agent_file
+from devices.arm64 import Arm64Factory
 from devices.processes import wait_until
 from devices.sshd import SshdDevice
 from leftovers import begin, nothing_is_left, processes_of
@@ -32,6 +33,7 @@ from edgewright.errors import (
     NoSpaceOnDevice,
 )
 from edgewright.profiler.agent import jobs
+from edgewright.profiler.cleaning import clean, look
 from edgewright.profiler.deploy import install_agent
 from edgewright.profiler.job import MeasureSettings, ProgressEvent, Sampling
 from edgewright.profiler.measure import measure
@@ -122,6 +124,29 @@ def test_a_model_that_never_returns(base: Path, tmp_path: Path) -> None:
     with pytest.raises(DeviceTimeout, match="forever failed on local"):
         measure(LocalTransport(), models[:1], settings(base, load_limit_s=1))
     nothing_is_left(base)
+
+
+@pytest.mark.device
+def test_a_model_that_never_returns_on_a_board(
+    arm64_device: Arm64Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = arm64_device("modern", home_size_mb=32)
+    monkeypatch.setenv("EDGEWRIGHT_SSH_CONFIG", str(board.ssh_config_path))
+    transport = SshTransport(board.url)
+    model = measured(forever(tmp_path / "forever.onnx"), check=False)
+    asked = MeasureSettings(sampling=TINY, load_limit_s=40, poll_s=0.2)
+    with pytest.raises(DeviceTimeout, match=r"\(first inference\): no answer in 40 s"):
+        measure(transport, [model], asked)
+    left = look(transport)
+    assert left.processes == () and left.size_bytes > 0
+    assert list((board.root / f"{left.directory[1:]}/runs").iterdir()) == []
+    waste = fill(board.root / board.home[1:])
+    with pytest.raises(NoSpaceOnDevice):
+        measure(transport, [measured(matmul(tmp_path / "m.onnx"))], asked)
+    waste.unlink()
+    assert clean(transport).kept == ()
+    assert not (board.root / left.directory[1:]).exists()
+    transport.close()
 
 
 def test_a_process_that_stands_still_while_it_is_measured(base: Path, tmp_path: Path) -> None:
