@@ -23,6 +23,8 @@ from edgewright.profiler.external.figures import Acceleration
 from edgewright.profiler.external.machine import built_for, fits
 from edgewright.profiler.job import SAMPLING
 
+TFLITE_TOOLS = ("benchmark_model-2.14.1", "benchmark_model-litert-f674577")
+ONNX_TOOLS = ("onnxruntime_perf_test-1.21.0", "onnxruntime_perf_test-1.30.0")
 GOLDEN = Path(__file__).parent.parent / "golden" / "runners"
 
 
@@ -54,9 +56,10 @@ def parse(tool: str, said: Said, **words: str) -> Figures:
     return TOOLS[tool].parse(order(**words), said)  # type: ignore[arg-type]
 
 
-def test_benchmark_model_tells_a_summary_and_no_samples() -> None:
-    figures = parse("benchmark_model", recorded("benchmark_model-2.14.1", "measure"))
-    text = recorded("benchmark_model-2.14.1", "measure").stdout
+@pytest.mark.parametrize("version", TFLITE_TOOLS)
+def test_benchmark_model_tells_a_summary_and_no_samples(version: str) -> None:
+    figures = parse("benchmark_model", recorded(version, "measure"))
+    text = recorded(version, "measure").stdout
     average = float(text.partition("Inference (avg): ")[2].split()[0])
     assert figures.latency.mean_ms == pytest.approx(average / 1000)
     assert figures.latency.count >= 128
@@ -66,14 +69,17 @@ def test_benchmark_model_tells_a_summary_and_no_samples() -> None:
     assert figures.warm_up is not None and figures.warm_up.count >= 5
     assert figures.first_inference_ms is not None and figures.load_ms is not None
     assert figures.first_inference_ms > figures.latency.mean_ms
+    new = version == TFLITE_TOOLS[1]
+    assert set(figures.latency.percentiles_ms) == ({"p5", "p50", "p95"} if new else set())
     assert figures.memory_growth_bytes is not None and figures.memory_growth_bytes > 1 << 20
     assert figures.samples_ms is None and "samples_ms" in figures.missing
     assert figures.peak_rss_bytes is None and "peak_rss_bytes" in figures.missing
     assert figures.acceleration is None and figures.operators is None
 
 
-def test_benchmark_model_tells_each_operator_of_the_regular_runs() -> None:
-    said = recorded("benchmark_model-2.14.1", "operators")
+@pytest.mark.parametrize("version", TFLITE_TOOLS)
+def test_benchmark_model_tells_each_operator_of_the_regular_runs(version: str) -> None:
+    said = recorded(version, "operators")
     figures = parse("benchmark_model", said, purpose="operators")
     profile = figures.operators
     assert profile is not None
@@ -84,38 +90,44 @@ def test_benchmark_model_tells_each_operator_of_the_regular_runs() -> None:
     assert profile.operators[0].name == "[Relu;Conv2D]:0"
     assert [(p.provider, p.nodes) for p in profile.providers] == [("built-in kernels", 5)]
     assert sum(o.share or 0 for o in profile.operators) == pytest.approx(1)
-    assert profile.inferences == figures.latency.count
+    # The profiler's buffer does not always hold all of them.
+    assert 128 <= profile.inferences <= figures.latency.count
     assert figures.peak_rss_bytes is not None and figures.peak_rss_bytes > 1 << 20
 
 
-def test_a_single_inference_without_warm_up_has_no_first_and_no_spread() -> None:
-    figures = parse("benchmark_model", recorded("benchmark_model-2.14.1", "one-run"))
+@pytest.mark.parametrize("version", TFLITE_TOOLS)
+def test_a_single_inference_without_warm_up_has_no_first_and_no_spread(version: str) -> None:
+    figures = parse("benchmark_model", recorded(version, "one-run"))
     assert figures.latency.count == 1
     assert figures.latency.min_ms == figures.latency.mean_ms == figures.latency.max_ms
     # The tool prints "First inference: 0": there was none.
     assert figures.warm_up is None and figures.first_inference_ms is None
 
 
-def test_an_accelerator_that_the_build_has_not_is_no_result() -> None:
-    said = recorded("benchmark_model-2.14.1", "gpu")
+@pytest.mark.parametrize("version", TFLITE_TOOLS)
+def test_an_accelerator_that_the_build_has_not_is_no_result(version: str) -> None:
+    said = recorded(version, "gpu")
     with pytest.raises(NotInThisBuild, match="--use_gpu=true"):
         parse("benchmark_model", said, accelerator="gpu")
     # The same run is one without: its user asked for nothing, and a note tells what was ignored.
     assert parse("benchmark_model", said).notes == ("benchmark_model did not know --use_gpu=true",)
 
 
-def test_what_benchmark_model_complains_of_is_told() -> None:
-    told = TOOLS["benchmark_model"].complaint(recorded("benchmark_model-2.14.1", "no-model"))
+@pytest.mark.parametrize("version", TFLITE_TOOLS)
+def test_what_benchmark_model_complains_of_is_told(version: str) -> None:
+    told = TOOLS["benchmark_model"].complaint(recorded(version, "no-model"))
     assert told == "The model is not a valid Flatbuffer buffer"
 
 
-def test_onnxruntime_perf_test_tells_every_inference() -> None:
-    said = recorded("onnxruntime_perf_test-1.21.0", "measure")
+@pytest.mark.parametrize("version", ONNX_TOOLS)
+def test_onnxruntime_perf_test_tells_every_inference(version: str) -> None:
+    said = recorded(version, "measure")
     figures = parse("onnxruntime_perf_test", said)
     rows = said.files["result.csv"].splitlines()
     assert figures.samples_ms == pytest.approx([1000 * float(row.split(",")[1]) for row in rows])
     assert figures.latency.count == len(rows) == 30
-    told = float(said.stdout.partition("Average inference time cost: ")[2].split()[0])
+    average = said.stdout.partition("Average inference time cost")[2]
+    told = float(average.partition(": ")[2].split()[0])
     assert figures.latency.mean_ms == pytest.approx(told, rel=1e-4)
     assert figures.load_ms is not None and figures.load_ms > 1
     assert figures.peak_rss_bytes is not None and figures.peak_rss_bytes > 1 << 20
@@ -123,8 +135,9 @@ def test_onnxruntime_perf_test_tells_every_inference() -> None:
     assert figures.first_inference_ms is None and list(figures.missing) == ["first_inference_ms"]
 
 
-def test_times_that_are_not_those_of_the_whole_are_no_samples() -> None:
-    said = recorded("onnxruntime_perf_test-1.21.0", "measure")
+@pytest.mark.parametrize("version", ONNX_TOOLS)
+def test_times_that_are_not_those_of_the_whole_are_no_samples(version: str) -> None:
+    said = recorded(version, "measure")
     rows = [row.split(",") for row in said.files["result.csv"].splitlines()]
     handed = "\n".join(",".join((r[0], str(float(r[1]) / 2), *r[2:])) for r in rows)
     figures = parse("onnxruntime_perf_test", Said(said.stdout, "", {"result.csv": handed}))
@@ -132,8 +145,9 @@ def test_times_that_are_not_those_of_the_whole_are_no_samples() -> None:
     assert figures.latency.count == 30 and figures.latency.min_ms is None
 
 
-def test_without_its_result_file_percentiles_are_as_reported() -> None:
-    figures = parse("onnxruntime_perf_test", recorded("onnxruntime_perf_test-1.21.0", "statistics"))
+@pytest.mark.parametrize("version", ONNX_TOOLS)
+def test_without_its_result_file_percentiles_are_as_reported(version: str) -> None:
+    figures = parse("onnxruntime_perf_test", recorded(version, "statistics"))
     assert (
         figures.samples_ms is None
         and figures.missing["samples_ms"] == "it wrote no result file that can be read"
@@ -144,16 +158,18 @@ def test_without_its_result_file_percentiles_are_as_reported() -> None:
     assert figures.latency.min_ms <= figures.latency.percentiles_ms["p50"]
 
 
-def test_a_cut_result_file_is_no_samples() -> None:
-    said = recorded("onnxruntime_perf_test-1.21.0", "measure")
+@pytest.mark.parametrize("version", ONNX_TOOLS)
+def test_a_cut_result_file_is_no_samples(version: str) -> None:
+    said = recorded(version, "measure")
     cut = said.files["result.csv"][:-40]
     figures = parse("onnxruntime_perf_test", Said(said.stdout, "", {"result.csv": cut}))
     assert figures.samples_ms is None and figures.latency.count == 30
     assert "samples_ms" in figures.missing
 
 
-def test_onnxruntimes_profile_tells_operators_and_proves_the_provider() -> None:
-    said = recorded("onnxruntime_perf_test-1.21.0", "operators")
+@pytest.mark.parametrize("version", ONNX_TOOLS)
+def test_onnxruntimes_profile_tells_operators_and_proves_the_provider(version: str) -> None:
+    said = recorded(version, "operators")
     figures = parse("onnxruntime_perf_test", said, purpose="operators", accelerator="cpu")
     profile = figures.operators
     assert profile is not None and profile.inferences == 3
@@ -167,24 +183,28 @@ def test_onnxruntimes_profile_tells_operators_and_proves_the_provider() -> None:
     assert len(kernels) == 4 * len(profile.operators)  # the first inference is left out
 
 
-def test_a_provider_that_took_nothing_is_told() -> None:
-    said = recorded("onnxruntime_perf_test-1.21.0", "operators")
+@pytest.mark.parametrize("version", ONNX_TOOLS)
+def test_a_provider_that_took_nothing_is_told(version: str) -> None:
+    said = recorded(version, "operators")
     found = parse("onnxruntime_perf_test", said, purpose="operators", accelerator="nnapi")
     assert found.acceleration is not None and found.acceleration.status == "none"
     assert "CPUExecutionProvider" in found.acceleration.evidence[-1]
 
 
 @pytest.mark.parametrize(
-    ("case", "words"),
+    ("version", "case", "words"),
     [
-        ("nnapi", "NNAPI is not supported in this build"),
-        ("no-data", "there is no test data for model plain"),
-        ("no-model", "Failed to load model from"),
-        ("usage", "invalid option -- 'Q'"),
+        *((version, "nnapi", "NNAPI is not supported in this build") for version in ONNX_TOOLS),
+        *((version, "no-data", "there is no test data for model plain") for version in ONNX_TOOLS),
+        *((version, "no-model", "Failed to load model from") for version in ONNX_TOOLS),
+        (ONNX_TOOLS[0], "usage", "invalid option -- 'Q'"),
+        (ONNX_TOOLS[1], "usage", "Unknown command line flag 'frobnicate'"),
     ],
 )
-def test_what_onnxruntime_perf_test_complains_of_is_told(case: str, words: str) -> None:
-    said = recorded("onnxruntime_perf_test-1.21.0", case)
+def test_what_onnxruntime_perf_test_complains_of_is_told(
+    version: str, case: str, words: str
+) -> None:
+    said = recorded(version, case)
     told = TOOLS["onnxruntime_perf_test"].complaint(said)
     assert told is not None and words in told and ".cc:" not in told
 
@@ -317,7 +337,7 @@ def test_a_model_too_fast_for_the_table_is_refused() -> None:
         parse("benchmark_model", Said(LITERT_TABLE.replace("  7.00 ms (150", "  0.00 ms (150"), ""))
 
 
-def test_percentiles_of_later_versions_are_kept_and_large_numbers_read() -> None:
+def test_large_numbers_are_read() -> None:
     line = "count=50 first=9 curr=9 min=8 max=2.5e+06 avg=1.25e+06 std=4 p5=8 median=9 p95=12"
     text = f"INFO: {line}\nInference timings in us: Init: 1, Inference (avg): 1.25e+06\n"
     latency = parse("benchmark_model", Said(text, "")).latency
@@ -341,7 +361,9 @@ def test_output_that_ends_early_is_refused() -> None:
 
 PIECES = [
     *recorded("benchmark_model-2.14.1", "operators").stdout.splitlines(),
+    *recorded("benchmark_model-litert-f674577", "one-run").stdout.splitlines(),
     *recorded("onnxruntime_perf_test-1.21.0", "operators").stdout.splitlines(),
+    *recorded("onnxruntime_perf_test-1.30.0", "measure").stdout.splitlines(),
     *LITERT_TABLE.splitlines(), GPU.format(1, 2, 3), APPLIED.format("GPU", "partially"), NNAPI,
     "count=9999999999999999999 avg=1e999", "count=1 curr=-5", "P50 Latency: nan s",
     "==== Run Order ====",
