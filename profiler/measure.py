@@ -21,7 +21,6 @@ import numpy as np
 
 from ..errors import (
     AgentFailed,
-    DeviceBusy,
     DeviceError,
     DeviceTimeout,
     EdgewrightError,
@@ -38,6 +37,7 @@ from .deploy import Agent, busy, remove
 from .garbage import understood
 from .job import MeasuredModel, MeasureSettings, OnProgress, Phase, ProgressEvent
 from .owner import Holder, owner_name, this_owner
+from .patience import while_busy, while_lost
 from .result import FailedRun, Run
 from .runners import Runner
 from .transports.base import Transport
@@ -221,50 +221,22 @@ class _Measurement:
 
     def patiently(self, action: Callable[[], T]) -> T:
         """Does something that can be done again, again while the connection is lost."""
-        from tenacity import (
-            RetryCallState,
-            Retrying,
-            retry_if_exception,
-            stop_after_delay,
-            wait_exponential,
-            wait_random,
+        return while_lost(
+            action,
+            self.settings.reconnect_s,
+            lambda: self.tell("lost", message="connection lost, picking up again"),
         )
-
-        def lost(state: RetryCallState) -> None:
-            self.tell("lost", message="connection lost, picking up again")
-
-        return Retrying(
-            retry=retry_if_exception(
-                lambda error: isinstance(error, EdgewrightError) and error.transient
-            ),
-            wait=wait_exponential(multiplier=0.5, max=8) + wait_random(0, 0.5),
-            stop=stop_after_delay(self.settings.reconnect_s),
-            before_sleep=lost,
-            reraise=True,
-        )(action)
 
     def when_free(self, action: Callable[[], T]) -> T:
         """Does something as soon as no other measurement runs on the device."""
-        from tenacity import (
-            RetryCallState,
-            Retrying,
-            retry_if_exception_type,
-            stop_after_delay,
-            wait_fixed,
+        limit_s = self.settings.busy_s
+        return while_busy(
+            action,
+            limit_s,
+            lambda busy: self.tell(
+                "connect", message=f"{busy}; waiting up to {limit_s:g} s for its end"
+            ),
         )
-
-        def waiting(state: RetryCallState) -> None:
-            if state.attempt_number == 1 and state.outcome is not None:
-                limit = f"waiting up to {self.settings.busy_s:g} s for its end"
-                self.tell("connect", message=f"{state.outcome.exception()}; {limit}")
-
-        return Retrying(
-            retry=retry_if_exception_type(DeviceBusy),
-            wait=wait_fixed(2),
-            stop=stop_after_delay(self.settings.busy_s),
-            before_sleep=waiting,
-            reraise=True,
-        )(action)
 
     def blobs(self, scratch: Path) -> list[Blob]:
         """Each model, and its reference inputs."""
