@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,8 @@ def find_program(transport: Transport, base: str, name: str, given: str | None) 
     # Below blobs, where `devices clean` ends what runs and removes what lies.
     directory = f"{base}/blobs/{_name_of(files, hashes)}"
     for file, sha256 in zip(files, hashes, strict=True):
-        mode = 0o700 if file == program else 0o600
+        is_program = file == program or bool(file.stat().st_mode & stat.S_IXUSR)
+        mode = 0o700 if is_program else 0o600
         deliver(transport, file, sha256, f"{directory}/{file.name}", mode=mode)
     return Program(f"{directory}/{program.name}", directory, own)
 

@@ -14,6 +14,7 @@ from .figures import Acceleration, ReportedLatency
 #: Half the 95% interval of the mean by the mean, were the inferences independent. The mean is all
 #: that such a tool tells of every inference: beyond this, a few slow ones have made it.
 MAX_MEAN_ERROR = 0.10
+_REMEDY = "something else is using the device: end other programs and measure again"
 
 
 def judge_external(
@@ -78,6 +79,12 @@ def _too_few(latency: ReportedLatency, sampling: Sampling) -> list[str]:
 
 
 def _spread(latency: ReportedLatency) -> list[str]:
+    middle, high = (latency.percentiles_ms.get(name, 0.0) for name in ("p50", "p95"))
+    if middle and high > max(validity.MAX_SPREAD * middle, middle + validity.SPREAD_FLOOR_MS):
+        return [
+            f"the times are too uneven: one inference in twenty took {high:.3g} ms or more, half "
+            f"of them {middle:.3g} ms or less; {_REMEDY}"
+        ]
     if latency.std_ms is None:
         return []
     error_ms = 1.96 * latency.std_ms / math.sqrt(latency.count)
@@ -85,6 +92,5 @@ def _spread(latency: ReportedLatency) -> list[str]:
         return []
     return [
         f"the times are too uneven for a mean: {latency.mean_ms:.3g} ms with a standard deviation "
-        f"of {latency.std_ms:.3g} ms in {latency.count} inferences; something else is using the "
-        "device: end other programs and measure again"
+        f"of {latency.std_ms:.3g} ms in {latency.count} inferences; {_REMEDY}"
     ]

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,8 +35,10 @@ from edgewright.errors import (
     UsageError,
 )
 from edgewright.pipeline import profile_externally
-from edgewright.profiler.external.figures import ExternalRun
-from edgewright.profiler.job import MeasureSettings
+from edgewright.profiler.external.base import Figures
+from edgewright.profiler.external.figures import ExternalRun, ReportedLatency
+from edgewright.profiler.external.judge import judge_external
+from edgewright.profiler.job import SAMPLING, MeasureSettings
 
 TFLITE = Path(__file__).parent.parent / "golden" / "targets_conv_float.tflite"
 
@@ -144,6 +147,29 @@ def test_what_was_asked_for_and_did_not_happen_is_invalid(base: Path, tmp_path: 
     assert tflite.acceleration is not None and tflite.acceleration.status == "unproven"
     assert not tflite.validity.valid
     assert "does not prove that the model ran on gpu" in tflite.validity.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("latency", "words"),
+    [
+        ({"count": 500, "mean_ms": 10.0, "std_ms": 1.0}, None),
+        ({"count": 500, "mean_ms": 10.0}, None),
+        ({"count": 500, "mean_ms": 10.0, "std_ms": 20.0}, "too uneven for a mean: 10 ms"),
+        ({"count": 500, "mean_ms": 10.0, "percentiles_ms": {"p50": 5, "p95": 30}}, "30 ms or more"),
+        ({"count": 500, "mean_ms": 0.01, "percentiles_ms": {"p50": 0.01, "p95": 0.04}}, None),
+        ({"count": 19, "mean_ms": 600.0}, "too few inferences: 19 in 11.4 s"),
+        ({"count": 20, "mean_ms": 600.0}, None),
+        ({"count": 100, "mean_ms": 10.0}, "too few inferences: 100 in 1.0 s"),
+    ],
+)
+def test_summaries_are_judged_by_what_they_tell(latency: dict[str, Any], words: str | None) -> None:
+    figures = Figures(ReportedLatency(**latency))
+    sampling = SAMPLING["quick"]
+    found = judge_external(figures, None, (), sampling, emulated=False, threads=1, cores=4)
+    assert found.valid is (words is None)
+    assert words is None or words in found.reasons[0]
+    emulated = judge_external(figures, None, (), sampling, emulated=True, threads=1, cores=4)
+    assert "emulated" in emulated.reasons[0]
 
 
 # The command line
