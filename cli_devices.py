@@ -52,7 +52,7 @@ def list_devices(
         row.update(asdict(state))
 
     def table() -> Any:
-        from .profiler.tables_devices import devices_table
+        from .profiler.tables_device_list import devices_table
 
         return devices_table(devices, states, path)
 

@@ -1,4 +1,4 @@
-"""The user's devices, as tables for people."""
+"""Devices, and what Edgewright has on them, as tables for people."""
 
 from __future__ import annotations
 
@@ -11,34 +11,10 @@ from rich.text import Text
 from ..errors import EdgewrightError
 from ..targets.profile import TargetProfile
 from .cleaning import Leftovers
-from .device_states import DeviceState
 from .devices_file import FoundDevice
 from .live_device import KeptRun, LiveDevice, Stored
 from .owner import duration_text
 from .tables import size_text
-
-
-def devices_table(
-    devices: Sequence[FoundDevice], states: Sequence[DeviceState] | None, path: str
-) -> RenderableType:
-    """The table of `devices list`; with `states`, one for each, what each answered."""
-    if not devices:
-        return Text(f"no devices in {path}: edgewright devices add NAME ADDRESS [--target TARGET]")
-    table = Table(header_style="bold")
-    titles = ["name", "address", "target", "note", *(["state"] if states else [])]
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for index, device in enumerate(devices):
-        cells = [
-            device.name or "(not in the file)",
-            device.address,
-            device.target or "",
-            device.note or "",
-        ]
-        table.add_row(*cells, *([_state_text(states[index])] if states else []))
-    unlisted = [device.address for device in devices if device.name is None]
-    hints = [Text(f"to add it: edgewright devices add NAME {address}") for address in unlisted]
-    return Group(table, *hints)
 
 
 def shown_table(device: FoundDevice, live: LiveDevice) -> RenderableType:
@@ -184,11 +160,4 @@ def _cleaned(name: str, result: Leftovers | EdgewrightError, dry_run: bool) -> s
         text += f" ({result.holder.describe()})"
     if result.kept:
         text += f"; kept what is not Edgewright's: {', '.join(result.kept)}"
-    return text
-
-
-def _state_text(state: DeviceState) -> Text:
-    text = Text(state.state, style="green" if state.state == "reachable" else "red")
-    for line in filter(None, [state.detail, state.hint]):
-        text.append(f"\n{line}", style="dim")
     return text

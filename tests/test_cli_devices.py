@@ -126,6 +126,23 @@ def test_a_shell_on_a_terminal(real_sshd_device: SshdDevice) -> None:
     assert f"home is {real_sshd_device.home}".encode() in said
 
 
+def test_a_killed_command_is_resumed(cli: Cli, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgewright", "profile", MODEL],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        wait_until(lambda: any(base.glob("runs/*/pid")), 60)
+        process.kill()
+    assert "profile --resume" in cli("devices", "show", "local").out
+    resumed = cli("profile", MODEL, "--resume", "--json")
+    assert resumed.code == 0 and resumed.json["correctness"]["status"] == "passed"
+    assert "picking up the measurement" in resumed.err
+    cli.refuses("profile", MODEL, "--resume", code=3, saying="has no measurement of model.onnx")
+    cli.refuses("profile", MODEL, "--resume", "--threads", "2", code=3, saying="has no measurement")
+
+
 def test_clean(cli: Cli, tmp_path: Path) -> None:
     base = tmp_path / "base"
     assert "nothing of Edgewright's" in cli("devices", "clean", "local").out

@@ -60,6 +60,7 @@ def test_imports_run_downhill(path: Path) -> None:
         ["recipes", "--help"],
         ["recipes", "list", "--help"],
         ["runtime", "build", "--help"],
+        ["devices", "list"],
     ],
 )
 def test_the_start_imports_nothing_heavy(arguments: list[str]) -> None:

@@ -8,6 +8,7 @@ import os
 import time
 from typing import List, Tuple
 
+from . import common
 from .common import Json, read_text
 from .jobs import read_holder, state_of
 
@@ -22,15 +23,27 @@ def stored(base: str) -> Json:
                 count, size = _size(entry.path)
                 kept[entry.name] = {"files": count, "size_bytes": size}
     runs = [_run(path) for path in _folders(base + "/runs")]
-    holder = read_holder(base + "/lock")
-    running = [run for run in runs if run["state"] == "running"]
     return {
         "free_bytes": disk.f_bavail * disk.f_frsize,
         "total_bytes": disk.f_blocks * disk.f_frsize,
         "kept": kept,
         "runs": runs,
-        "holder": holder if holder.get("run") in [run["run"] for run in running] else None,
+        "holder": read_holder(base + "/lock") if is_locked(base + "/lock") else None,
     }
+
+
+def is_locked(path: str) -> bool:
+    """Whether somebody has the lock; to try it would be in the way of who wants it just now.
+
+    /proc/locks (proc(5)): number, kind, ADVISORY, WRITE, process, device:device:inode, ...
+    """
+    with contextlib.suppress(OSError):
+        inode = ":%d" % os.stat(path).st_ino
+        for line in read_text(common.PROC + "/locks").splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].endswith(inode):
+                return True
+    return False
 
 
 def _run(path: str) -> Json:
