@@ -84,9 +84,18 @@ def hash_there(transport: Transport, path: str) -> str | None:
 
 
 def deliver(
-    transport: Transport, local: Path, sha256: str, final: str, *, mode: int = 0o600
-) -> bool:
-    """Brings a file to its place, unless it lies there whole; says whether it was sent.
+    transport: Transport,
+    local: Path,
+    sha256: str,
+    final: str,
+    journal: list[str],
+    *,
+    mode: int = 0o600,
+) -> None:
+    """Brings a file to its place, unless it lies there whole.
+
+    Args:
+        journal: takes the path it travels under and its own before it is sent, as `deploy` does.
 
     Raises:
         IntegrityError: it arrived other than it was sent.
@@ -94,12 +103,12 @@ def deliver(
         DeviceError: the place can't be written.
     """
     if hash_there(transport, final) == sha256:
-        return False
-    # Beside the blobs, which is there: the directory of its own is made when it has arrived.
+        return
     part = f"{final}.{secrets.token_hex(4)}.part"
     made = transport.run(["mkdir", "-p", "--", part.rpartition("/")[0]])
     if made.code != 0:
         raise DeviceError(f"{transport.address}: can't write {final}: {_last(made.stderr)}")
+    journal += [part, final]
     try:
         transport.push(local, part, mode=mode)
         if hash_there(transport, part) != sha256:
@@ -114,15 +123,20 @@ def deliver(
         if not error.transient:
             remove(transport, part)
         raise
-    return True
 
 
-def find_program(transport: Transport, base: str, name: str, given: str | None) -> Program:
+def find_program(
+    transport: Transport, base: str, name: str, given: str | None, journal: list[str]
+) -> Program:
     """A tool by its name on the device's PATH, by its path there, or from here.
 
     A file of this machine is sent to the device, and a directory with all the files that lie in
     it: shared libraries are found there. What is on the device under that path, and not here, is
     taken as it is.
+
+    Args:
+        given: that path; None: it is looked for.
+        journal: as of `deliver`.
 
     Raises:
         RuntimeMissing: there is none.
@@ -167,7 +181,7 @@ def find_program(transport: Transport, base: str, name: str, given: str | None) 
     for file, sha256 in zip(files, hashes, strict=True):
         is_program = file == program or bool(file.stat().st_mode & stat.S_IXUSR)
         mode = 0o700 if is_program else 0o600
-        deliver(transport, file, sha256, f"{directory}/{file.name}", mode=mode)
+        deliver(transport, file, sha256, f"{directory}/{file.name}", journal, mode=mode)
     return Program(f"{directory}/{program.name}", directory, own)
 
 

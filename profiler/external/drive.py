@@ -8,7 +8,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def measure_external(
 
     It runs twice: shortly with its profiler on, which tells what each operator takes and where it
     ran, then for the latency with nothing on that costs time. A lost connection ends the run on
-    the device; it is not picked up again.
+    the device; it is not picked up again. Ctrl-C ends it there, and deletes what was sent for it.
 
     Args:
         input_names: of the model's inputs, in order.
@@ -99,15 +99,24 @@ class _Drive:
     on_progress: OnProgress
     accelerator: str | None
     arguments: tuple[str, ...]
+    sent: list[str] = field(default_factory=list)
 
     def run(self, path: str | None, input_names: Sequence[str]) -> ExternalRun:
+        try:
+            return self.drive(path, input_names)
+        except KeyboardInterrupt:
+            with contextlib.suppress(EdgewrightError):
+                remove(self.transport, *self.sent)
+            raise
+
+    def drive(self, path: str | None, input_names: Sequence[str]) -> ExternalRun:
         self.tell("connect", f"connecting to {self.transport.address}")
         base = prepare_base(self.transport, self.tool.name, self.settings.base)
-        observer = Observer(self.transport, self.model.format, self.settings)
+        observer = Observer(self.transport, self.model.format, self.settings, self.sent)
         self.tell("push", f"bringing {self.tool.name} and {self.model.name}")
-        program = find_program(self.transport, base, self.tool.name, path)
+        program = find_program(self.transport, base, self.tool.name, path, self.sent)
         blob = f"{base}/blobs/{self.model.sha256}{self.model.path.suffix}"
-        deliver(self.transport, self.model.path, self.model.sha256, blob)
+        deliver(self.transport, self.model.path, self.model.sha256, blob, self.sent)
         run_id = secrets.token_hex(8)
         directory = f"{base}/runs/{self.tool.name}-{run_id}"
         try:

@@ -26,12 +26,17 @@ class Observer:
     """What the device is and does, by the agent where there is a Python, else what `sh` can say."""
 
     def __init__(
-        self, transport: Transport, model_format: Format, settings: MeasureSettings
+        self,
+        transport: Transport,
+        model_format: Format,
+        settings: MeasureSettings,
+        journal: list[str],
     ) -> None:
+        """Brings the agent, if it can run there; `journal` takes what is sent, as `deploy` does."""
         self.missing: dict[str, str] = {}
         self._agent: Agent | None = None
         try:
-            self._agent = _bring_agent(transport, model_format, settings)
+            self._agent = _bring_agent(transport, model_format, settings, journal)
             self.facts, _ = self._agent.read_facts()
             self.missing["conditions_during"] = "the device is left alone while the tool runs"
         except RuntimeMissing as error:
@@ -45,12 +50,16 @@ class Observer:
         return Conditions(**{**document, "taken": taken})
 
 
-def _bring_agent(transport: Transport, model_format: Format, settings: MeasureSettings) -> Agent:
+def _bring_agent(
+    transport: Transport, model_format: Format, settings: MeasureSettings, journal: list[str]
+) -> Agent:
     """In the device's Python, whatever that can run else, or in a runtime that was built for it."""
     try:
-        return install_agent(transport, base=settings.base, python=settings.python)
+        return install_agent(transport, base=settings.base, python=settings.python, journal=journal)
     except RuntimeMissing:
-        return arrive(transport, (model_format,), settings, lambda action: action()).agent
+        return arrive(
+            transport, (model_format,), settings, lambda action: action(), journal=journal
+        ).agent
 
 
 def _plain_facts(transport: Transport) -> DeviceFacts:

@@ -329,6 +329,19 @@ def test_a_tool_that_hangs_is_ended(base: Path, tmp_path: Path) -> None:
     assert not left_behind(base)
 
 
+def test_ctrl_c_leaves_nothing_that_was_sent(base: Path, tmp_path: Path) -> None:
+    profile(write_replay(tmp_path / "before", "benchmark_model"))
+    kept = set((base / "blobs").iterdir())
+    model = tmp_path / "other.tflite"
+    model.write_bytes(TFLITE.read_bytes() + b"\0" * 8)
+    script = "#!/bin/sh\nkill -INT $PPID\nexec sleep 1005\n"
+    tool = write_script(tmp_path / "tool/benchmark_model", script)
+    with pytest.raises(KeyboardInterrupt):
+        profile(tool, model)
+    assert set((base / "blobs").iterdir()) == kept and not left_behind(base)
+    wait_until(lambda: not is_running("sleep 1005"))
+
+
 def test_an_unknown_option_of_an_old_version_is_told(base: Path, tmp_path: Path) -> None:
     tool = write_replay(tmp_path / "tool", "benchmark_model")
     tool.write_text(tool.read_text() + "echo 'WARN: Unconsumed cmdline flags: --use_gpu=true'\n")
