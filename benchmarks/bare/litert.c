@@ -31,8 +31,6 @@ static void check(Status status, const char *what) {
 
 static void infer(void) { check(run(compiled, 0, 1, &input, output_count, outputs), "run"); }
 
-static void tidy(void) {}
-
 #define FUNCTION(name, ...) Status (*name)(__VA_ARGS__) = (Status(*)(__VA_ARGS__))symbol(library, #name)
 
 int main(int count, char **words) {
@@ -92,6 +90,6 @@ int main(int count, char **words) {
                                                           &outputs[i]),
           "output");
   }
-  serve(infer, tidy);
+  serve(infer);
   return 0;
 }
