@@ -59,21 +59,26 @@ def build(
 ) -> None:
     """Build a runtime for a phone or board that has no Python, an old one, or none of the wheels.
 
-    Python, the C library, NumPy and one runtime in an archive of 20 to 30 MB that needs no root
+    Python, the C library, NumPy and one runtime in an archive of 9 to 21 MB that needs no root
     and no installation there. It is kept on this host; `profile` sends it once to each device that
     needs it.
     """
     from .profiler.device_runtime.build import build_runtime
     from .profiler.device_runtime.cache import keep, prepare_cache
     from .profiler.device_runtime.packages import PackageSource
-    from .profiler.device_runtime.tables import kept_document, kept_table, recipe_document
+    from .profiler.device_runtime.tables import (
+        kept_document,
+        kept_table,
+        recipe_document,
+        recipe_text,
+    )
 
     if mirror is not None and packages is not None:
         raise UsageError("--mirror and --packages exclude each other")
     recipe = _recipe(target, device, runtime)
     source = PackageSource(mirror, packages)
     if dry_run:
-        show(recipe_document(recipe), None, as_json)
+        show(recipe_document(recipe), lambda: recipe_text(recipe), as_json)
         return
     directory = prepare_cache()
     with progress() as listener:

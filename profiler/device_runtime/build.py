@@ -23,26 +23,6 @@ from .wheels import fetch_wheel, read_wheel
 
 OnStep = Callable[[str, int, int], None]
 
-# Started by a shell that is named, as phones have none at /bin/sh. The loader is named, too: the
-# one that the interpreter's file asks for is not on the device, or another. --argv0 makes
-# sys.executable a thing that can be started.
-_LAUNCHER = """\
-#!/bin/sh
-# {title}
-case $0 in /*) here=${{0%/*}} ;; *) here=$(cd "$(dirname "$0")" && pwd) ;; esac
-unset PYTHONSTARTUP LD_PRELOAD LD_LIBRARY_PATH
-EDGEWRIGHT_PYTHON=$here/{launcher}
-PYTHONHOME=$here
-PYTHONPATH=$here/site
-PYTHONNOUSERSITE=1
-PYTHONOPTIMIZE=2
-PYTHONUTF8=1
-TMPDIR=${{EDGEWRIGHT_TMPDIR:-$here/tmp}}
-export EDGEWRIGHT_PYTHON PYTHONHOME PYTHONPATH PYTHONNOUSERSITE PYTHONOPTIMIZE PYTHONUTF8 TMPDIR
-exec "$here/lib/{loader}" --library-path "$here/lib" --argv0 "$here/{launcher}" \\
-  "$here/bin/python" "$@"
-"""
-
 
 def build_runtime(
     recipe: Recipe, source: PackageSource, directory: Path, on_step: OnStep | None = None
@@ -97,7 +77,7 @@ def build_runtime(
             compiled=compiled,
             ingredients=_ingredients(packages, wheel, recipe),
         )
-        files[LAUNCHER] = _LAUNCHER.format(
+        files[LAUNCHER] = recipe.launcher.format(
             title=bundle.title, launcher=LAUNCHER, loader=recipe.platform.loader
         ).encode()
         files = with_list(files)

@@ -231,6 +231,26 @@ def __getattr__(name):
     raise AttributeError(f"this runtime of Edgewright's has no {__name__}.{name}")
 """
 
+#: Started by a shell that is named, as phones have none at /bin/sh. The loader is named, too: the
+#: one that the interpreter's file asks for is not on the device, or another. --argv0 makes
+#: sys.executable a thing that can be started.
+LAUNCHER_TEXT = """\
+#!/bin/sh
+# {title}
+case $0 in /*) here=${{0%/*}} ;; *) here=$(cd "$(dirname "$0")" && pwd) ;; esac
+unset LD_LIBRARY_PATH LD_PRELOAD PYTHONDONTWRITEBYTECODE PYTHONSTARTUP
+EDGEWRIGHT_PYTHON=$here/{launcher}
+PYTHONHOME=$here
+PYTHONNOUSERSITE=1
+PYTHONOPTIMIZE=2
+PYTHONPATH=$here/site
+PYTHONUTF8=1
+TMPDIR=$here/tmp
+export EDGEWRIGHT_PYTHON PYTHONHOME PYTHONNOUSERSITE PYTHONOPTIMIZE PYTHONPATH PYTHONUTF8 TMPDIR
+exec "$here/lib/{loader}" --library-path "$here/lib" --argv0 "$here/{launcher}" \\
+  "$here/bin/python" "$@"
+"""
+
 
 class Recipe(Model):
     """What goes into one runtime; two with one digest are built in the same way.
@@ -239,7 +259,8 @@ class Recipe(Model):
         wheel: of the runtime, with its exact version.
         packages: of Debian; those of Python come on top, with the version that the suite has.
         left_out: shell patterns of what is not taken.
-        stubs: modules in place of which there is one that says that it is missing.
+        stubs: modules in place of which there is one that says that it is missing: `stub`.
+        launcher: the script that starts the runtime's Python.
     """
 
     version: Literal[1] = RECIPE_VERSION
@@ -251,6 +272,7 @@ class Recipe(Model):
     left_out: tuple[str, ...] = Field(default=LEFT_OUT, repr=False)
     stubs: tuple[str, ...] = Field(default=STUBS, repr=False)
     stub: str = Field(default=STUB, repr=False)
+    launcher: str = Field(default=LAUNCHER_TEXT, repr=False)
 
     @property
     def digest(self) -> str:

@@ -60,6 +60,17 @@ def kept_document(kept: Kept) -> dict[str, Any]:
     }
 
 
+def recipe_text(recipe: Recipe) -> RenderableType:
+    """What would be built, in words."""
+    packages = ", ".join((*recipe.packages, *PYTHON_PACKAGES))
+    return Text(
+        f"a runtime for {recipe.architecture}, by recipe {recipe.digest}\n"
+        f"wheel: {recipe.wheel}\n"
+        f"Debian packages ({recipe.platform.debian}; X.Y is the suite's Python): {packages}\n"
+        f"without {len(recipe.left_out)} kinds of files that no inference needs (--json shows them)"
+    )
+
+
 def recipe_document(recipe: Recipe) -> dict[str, Any]:
     """What would be built."""
     return {

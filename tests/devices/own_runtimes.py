@@ -33,14 +33,15 @@ def own_runtime(
     Raises DeviceUnavailable where its parts can't be downloaded.
     """
     cache = Path(os.environ.get(roots.CACHE_VARIABLE) or Path.home() / ".cache/edgewright-test")
-    monkeypatch.setenv(CACHE_VARIABLE, str(cache.absolute() / "own"))
+    recipe = recipe_for(architecture, runtime)
+    # Apart from those of other versions of the recipe, which would give way to this one.
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache.absolute() / f"own-{recipe.digest}"))
     directory = prepare_cache()
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         kept = find_kept(architecture, [runtime])
         if kept is None:
             try:
-                recipe = recipe_for(architecture, runtime)
                 kept = keep(*build_runtime(recipe, PackageSource(), directory))
             except UsageError as error:
                 raise DeviceUnavailable(f"{runtime} can't be built: {error.message}") from error

@@ -357,8 +357,9 @@ def test_list_and_remove(cli: Cli) -> None:
 def test_what_would_be_built(
     cli: Cli, arguments: list[str], architecture: str, runtime: str
 ) -> None:
-    shown = cli("runtime", "build", *arguments, "--dry-run").json
+    shown = cli("runtime", "build", *arguments, "--dry-run", "--json").json
     assert (shown["architecture"], shown["runtime"]) == (architecture, runtime)
+    assert runtime.replace("_", "-") in cli("runtime", "build", *arguments, "--dry-run").out
     assert not cache_directory().exists()
 
 
