@@ -56,7 +56,9 @@ class Holder(Owner):
         who = f"{self.name} (process {self.pid} there)" if self.name else "somebody"
         what = ", ".join(self.models) or "something"
         run = f" (run {self.run[:16]})" if self.run else ""
-        return f"{who} has been measuring {what} for {duration_text(self.for_s)}{run}"
+        words = f"{who} has been measuring {what} for {duration_text(self.for_s)}{run}"
+        # A device's file says it, and a terminal obeys what it is sent.
+        return "".join(letter for letter in words if letter.isprintable())
 
 
 def this_owner() -> Owner:

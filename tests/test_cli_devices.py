@@ -13,6 +13,7 @@ import pytest
 from clirunner import Cli
 from devices.adbd import AdbPhoneFactory
 from devices.arm64 import Arm64Factory
+from devices.own_runtimes import own_runtime
 from devices.processes import wait_until
 from devices.sshd import SshdDevice
 from leftovers import begin, processes_of
@@ -307,3 +308,23 @@ def test_a_phone(
     assert "nothing of Edgewright's" in cli("devices", "clean", "phone").out
     refused = cli.refuses("devices", "show", "phone", code=3)
     assert "edgewright runtime build" in refused.err
+
+
+@pytest.mark.device
+@pytest.mark.timeout(600)
+def test_a_phone_is_probed_in_a_runtime_of_ours(
+    cli: Cli, adb_phone: AdbPhoneFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_runtime(monkeypatch, "aarch64", "onnxruntime")
+    phone = adb_phone()
+    monkeypatch.delenv("EDGEWRIGHT_DEVICE_DIR")
+    cli("devices", "add", "phone", phone.address, "-t", "raspberry-pi-4")
+    probed = cli("devices", "probe", "phone", "--json").json
+    assert probed["facts"]["architecture"] == "aarch64" and "onnxruntime" in probed["runtimes"]
+    assert any("the profile lacks" in line for line in probed["differences"])
+    shown = cli("devices", "show", "phone", "--json").json
+    assert shown["stored"]["kept"]["runtimes"]["size_bytes"] > 10_000_000
+    assert shown["conditions"]["battery"] is not None
+    cleaned = cli("devices", "clean", "phone", "--json").json["devices"][0]
+    assert cleaned["size_bytes"] > 10_000_000 and cleaned["kept"] == []
+    assert not (phone.home / "edgewright").exists()

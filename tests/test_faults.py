@@ -483,6 +483,14 @@ def test_what_runs_is_never_swept(base: Path, tmp_path: Path) -> None:
         os.utime(file, (0, 0))
     jobs.sweep(str(base / "runs"))
     assert directory.exists() and processes_of(base)
+    other = base / "runs" / "tool"
+    other.mkdir()
+    os.utime(other, (0, 0))
+    jobs.sweep(str(base / "runs"))
+    assert other.exists(), "whoever has the lock may work in it"
+    jobs.stop(str(directory))
+    jobs.sweep(str(base / "runs"))
+    assert not other.exists()
 
 
 # A device that answers garbage
@@ -647,20 +655,31 @@ def test_progress_that_is_none(base: Path, tmp_path: Path, line: str) -> None:
     nothing_is_left(base)
 
 
-def test_a_lock_full_of_garbage_is_somebody_s(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("garbage", "told"),
+    [
+        (b"\xff\x00 who knows", "somebody has been measuring something"),
+        (b'{"name": "a\\u001b[2J@b", "since": 0, "pid": 1, "models": ["m"]}', r"a\[2J@b \(proc"),
+        (b'{"name": 5, "since": 0}', "its answer makes no sense"),
+    ],
+)
+def test_a_lock_full_of_garbage_is_somebody_s(
+    base: Path, tmp_path: Path, garbage: bytes, told: str
+) -> None:
     import fcntl
 
     base.mkdir()
     with (base / "lock").open("wb") as lock:
-        lock.write(b"\xff\x00 who knows")
+        lock.write(garbage)
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DeviceBusy, match="somebody has been measuring something"):
+        with pytest.raises(DeviceError, match=told) as raised:
             measure(
                 LocalTransport(),
                 [measured(matmul(tmp_path / "m.onnx"))],
                 settings(base, busy_s=0),
             )
+    assert isinstance(raised.value, DeviceBusy | AgentFailed)
     nothing_is_left(base)
 
 

@@ -15,6 +15,7 @@ import time
 from .common import Json, Refusal, read_text, self_command
 from .cpus import choose_cpus
 from .files import last_lines
+from .locks import is_locked
 from .processes import group_members, process_stat, read_pid
 
 #: How long a result waits for its host; and the remains of what ended without one.
@@ -143,7 +144,12 @@ def start(directory: str, owner: Json) -> Json:
 
 
 def sweep(runs: str) -> None:
-    """Deletes what hosts that never came back have left of measurements that run no more."""
+    """Deletes what hosts that never came back have left of measurements that run no more.
+
+    Not while one runs: a tool of others shows no process of its own here.
+    """
+    if is_locked(lock_path(runs + "/any")):
+        return
     with contextlib.suppress(OSError), os.scandir(runs) as entries:
         for entry in entries:
             state = state_of(entry.path)

@@ -8,9 +8,9 @@ import os
 import time
 from typing import List, Tuple
 
-from . import common
 from .common import Json, read_text
 from .jobs import read_holder, state_of
+from .locks import is_locked
 
 
 def stored(base: str) -> Json:
@@ -30,20 +30,6 @@ def stored(base: str) -> Json:
         "runs": runs,
         "holder": read_holder(base + "/lock") if is_locked(base + "/lock") else None,
     }
-
-
-def is_locked(path: str) -> bool:
-    """Whether somebody has the lock; to try it would be in the way of who wants it just now.
-
-    /proc/locks (proc(5)): number, kind, ADVISORY, WRITE, process, device:device:inode, ...
-    """
-    with contextlib.suppress(OSError):
-        inode = ":%d" % os.stat(path).st_ino
-        for line in read_text(common.PROC + "/locks").splitlines():
-            words = line.split()
-            if words[1] == "FLOCK" and words[5].endswith(inode):
-                return True
-    return False
 
 
 def _run(path: str) -> Json:
