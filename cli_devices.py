@@ -78,30 +78,44 @@ def add(
     replace: Annotated[
         bool, typer.Option("--replace", help="Write over a device of this name.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Write a device down; the device itself is not asked."""
-    from .profiler.devices_file import add_device
+    """Write a device down.
+
+    The device itself is not asked: `list --check` and `probe` do that.
+    """
+    from .profiler.devices_file import add_device, known_device
     from .profiler.devices_path import devices_path
 
     add_device(name, address, target=target, note=note, replace=replace)
-    print(f"{name} is in {devices_path()}", file=sys.stderr)
+    document = {"schema_version": 1, "device": known_device(name).model_dump(mode="json")}
+    show(document, lambda: f"{name} is in {devices_path()}", as_json)
 
 
 @devices_app.command("remove")
 def remove(
     name: Annotated[str, typer.Argument(help="Its name.", autocompletion=complete_device)],
+    as_json: Json = False,
 ) -> None:
-    """Take a device out of your list; nothing on it is touched (see `clean`)."""
+    """Take a device out of your list.
+
+    Nothing on the device is touched; `clean` does that.
+    """
     from .profiler.devices_file import remove_device
     from .profiler.devices_path import devices_path
 
     remove_device(name)
-    print(f"{name} is no longer in {devices_path()}", file=sys.stderr)
+    document = {"schema_version": 1, "removed": name}
+    show(document, lambda: f"{name} is no longer in {devices_path()}", as_json)
 
 
 @devices_app.command("show")
 def show_device(device: Name, as_json: Json = False) -> None:
-    """Show what a device is, what state it is in, and what Edgewright keeps and runs there."""
+    """Show a device and what is on it.
+
+    What it is, what state it is in, what Edgewright keeps there, whose measurement runs, and which
+    can be resumed.
+    """
     from .profiler.devices_file import find_device
     from .profiler.report_devices import live_document
 
@@ -130,7 +144,10 @@ def probe(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read from a device what it can do, and say where its profile says otherwise."""
+    """Read from a device what it can do.
+
+    Cores, features, memory, system, runtimes; and where the profile that it claims says otherwise.
+    """
     from .profiler.devices_file import find_device
     from .profiler.live_device import differences
     from .profiler.report_devices import probed_document
@@ -166,9 +183,10 @@ def trust(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Put the host key that an SSH server shows on record, after a look at its fingerprint.
+    """Accept the host key of an SSH server.
 
-    A key that differs from the one on record is never accepted.
+    It is put on record after a look at its fingerprint. A key that differs from the one on record
+    is never accepted.
     """
     from .profiler.devices_file import find_device
     from .profiler.transports.ssh_trust import Offer, accept_host_key
@@ -250,10 +268,10 @@ def clean(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """End what Edgewright runs on a device, and remove all that it keeps there.
+    """Remove all that is Edgewright's from a device.
 
-    The models, the agent, runtimes and results not yet collected; the next measurement sends them
-    again.
+    What it runs there is ended. Models, the agent, runtimes and results that nobody has collected
+    go; the next measurement sends again what it needs.
     """
     from .profiler.cleaning import clean as run_clean
     from .profiler.cleaning import look

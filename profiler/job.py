@@ -196,7 +196,7 @@ class MeasureSettings:
     deadline_s: float | None = None
     reconnect_s: float = 60.0
     busy_s: float = 600.0
-    load_limit_s: float = 300.0
+    load_limit_s: float = 240.0
     inference_limit_s: float = 60.0
     resume: bool = False
     poll_s: float = 0.5

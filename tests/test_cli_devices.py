@@ -49,6 +49,9 @@ def test_add_list_remove(cli: Cli) -> None:
     assert listed["devices"][0]["target"] == "raspberry-pi-5"
     assert "this one" in cli("devices", "list").out
     cli.refuses("devices", "remove", "pie", saying="did you mean pi?")
+    added = cli("devices", "add", "third", "local", "--json")
+    assert added.json["device"]["address"] == "local"
+    assert cli("devices", "remove", "third", "--json").json["removed"] == "third"
     assert cli("devices", "remove", "pi").code == 0
     assert [d["name"] for d in cli("devices", "list", "--json").json["devices"]] == ["here"]
 
