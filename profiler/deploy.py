@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import TypeAdapter
+
 from ..errors import (
     AgentFailed,
     DeviceBusy,
@@ -123,13 +125,15 @@ class Agent:
 
     def _understand(self, facts: dict[str, Any]) -> tuple[DeviceFacts, Installed]:
         address = self.transport.address
-        installed = Installed(
-            address=address,
-            python=shlex.join(self.python),
-            python_version=facts.pop("python"),
-            architecture=facts["architecture"],
-            numpy=facts.pop("numpy"),
-            runtimes=facts.pop("runtimes"),
+        installed = TypeAdapter(Installed).validate_python(
+            {
+                "address": address,
+                "python": shlex.join(self.python),
+                "python_version": facts.pop("python"),
+                "architecture": facts["architecture"],
+                "numpy": facts.pop("numpy"),
+                "runtimes": facts.pop("runtimes"),
+            }
         )
         cpu, features = _read_cpuinfo(facts.pop("cpuinfo") or "", facts["architecture"])
         facts["emulated"] = bool(facts["emulated"])

@@ -353,8 +353,11 @@ class _Measurement:
             DeviceBusy: another process on this host waits for the same.
         """
         found = agent.ask("poll", self.directory)
-        holder = Holder.model_validate(found.get("holder", {}))
-        if found["state"] in ("running", "finished") and holder.is_followed_here:
+        with understood(self.transport.address, "poll"):
+            holder = Holder.model_validate(found.get("holder", {}))
+            found["state"] = str(found["state"])
+        followed = found["state"] in ("running", "finished") and holder.is_followed_here
+        if followed and not self.settings.resume:  # who resumes knows better than the process
             raise busy(self.transport.address, holder)
         return found
 

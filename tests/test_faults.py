@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -524,6 +525,43 @@ def test_a_python3_that_is_none(base: Path, tmp_path: Path, script: str) -> None
         nothing_is_left(base)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        's/"runtimes": {[^}]*}/"runtimes": null/',
+        's/"runtimes": {[^}]*}/"runtimes": {"onnxruntime": 1}/',
+        's/"ram_bytes": [0-9]*/"ram_bytes": "much"/',
+        's/"cpuinfo": "/"cpuinfo": 7, "x": "/',
+        's/"missing": {[^}]*}/"missing": []/',
+        's/"state": "absent"/"state": null, "holder": 3/',
+        's/"state": "[a-z]*"/"stat": 1/',
+        's/"arrived_bytes": 0/"arrived_bytes": "none"/',
+        's/"kind": "[a-z]*"/"kin": 1/',
+    ],
+)
+def test_an_agent_whose_answers_are_not_its_own(base: Path, tmp_path: Path, edit: str) -> None:
+    """As on a device whose memory or disk is failing."""
+    python = tmp_path / "python3"
+    words = f'case "$*" in *" run "* | *" worker"*) exec {sys.executable} "$@" ;; esac'
+    run = f'{sys.executable} "$@" > "$0.$$"; code=$?'
+    tell = f"""sed '{edit}' "$0.$$"; rm "$0.$$"; exit $code"""
+    python.write_text(f"#!/bin/sh\n{words}\n{run}\n{tell}\n")
+    python.chmod(0o755)
+    model = measured(matmul(tmp_path / "m.onnx"))
+    asked = settings(base, TINY, python=str(python), busy_s=0)
+    if "kind" in edit:
+        base.mkdir()
+        with (base / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with pytest.raises(AgentFailed, match="its answer makes no sense"):
+                measure(LocalTransport(), [model], asked)
+        return
+    with pytest.raises(AgentFailed, match="its answer makes no sense") as raised:
+        measure(LocalTransport(), [model], asked)
+    assert len(raised.value.message) < 400
+    nothing_is_left(base)
+
+
 @pytest.mark.device
 def test_a_shell_that_greets(
     real_sshd_device: SshdDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -666,8 +704,6 @@ def test_progress_that_is_none(base: Path, tmp_path: Path, line: str) -> None:
 def test_a_lock_full_of_garbage_is_somebody_s(
     base: Path, tmp_path: Path, garbage: bytes, told: str
 ) -> None:
-    import fcntl
-
     base.mkdir()
     with (base / "lock").open("wb") as lock:
         lock.write(garbage)
