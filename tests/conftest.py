@@ -16,7 +16,8 @@ from devices.base import DeviceUnavailable, SshDevice
 from devices.chroot_board import ChrootDevice
 from devices.inprocess import InProcessDevice, start_inprocess
 from devices.sshd import SshdDevice, start_sshd
-from devices.virt import MEMORY_MB, VirtBoard, VirtFactory, start_virt
+from devices.virt import MEMORY_MB, VirtFactory, start_virt
+from devices.whole_board import WholeBoard
 
 REQUIRE_DEVICES = "EDGEWRIGHT_REQUIRE_DEVICES"
 """Set to 1 where every device is expected to be there: a missing one fails its tests."""
@@ -115,7 +116,7 @@ def virt_board() -> Iterator[VirtFactory]:
     """Whole emulated boards, which can be restarted; see `devices.virt.start_virt`."""
     with ExitStack() as cleanup:
 
-        def start(memory_mb: int = MEMORY_MB) -> VirtBoard:
+        def start(memory_mb: int = MEMORY_MB) -> WholeBoard:
             return cleanup.enter_context(start_virt(memory_mb))
 
         yield start

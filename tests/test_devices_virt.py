@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from devices import qmp
 from devices.processes import all_processes, descendants, wait_until
-from devices.virt import VirtFactory, qmp
+from devices.virt import VirtFactory
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(300)]
 
@@ -47,8 +48,7 @@ def test_its_clock_jumps_and_its_connections_drop(virt_board: VirtFactory) -> No
         wait_until(lambda: board.execute("cat job").stdout != "", every_s=0.2)
         board.drop_connections()
         assert stdout.read() == b""
-    qmp_answer = qmp.ask(board.monitor, "query-status")
-    assert qmp_answer["running"]
+    assert qmp.ask(board.monitor, "query-status")["running"]
     with pytest.raises(RuntimeError, match="no-such-command"):
         qmp.ask(board.monitor, "no-such-command")
     board.close()
