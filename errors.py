@@ -11,6 +11,7 @@ EdgewrightError                 exit code
     ├── DeviceTimeout               no answer in time (may pass)
     ├── DeviceBusy                  another measurement runs there
     ├── DeviceOutOfMemory           the device killed the run
+    ├── DeviceRestarted             the device was restarted during the run
     ├── NoSpaceOnDevice             the device's disk is full
     ├── RuntimeMissing              no Python, or no runtime that fits the model
     └── AgentFailed                 the agent or the runtime crashed on the device
@@ -93,6 +94,10 @@ class DeviceBusy(DeviceError):
 
 class DeviceOutOfMemory(DeviceError):
     """The device ran out of memory and killed the run."""
+
+
+class DeviceRestarted(DeviceError):
+    """The device was restarted during the run, of which nothing is left."""
 
 
 class NoSpaceOnDevice(DeviceError):

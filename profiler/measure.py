@@ -22,6 +22,8 @@ import numpy as np
 from ..errors import (
     AgentFailed,
     DeviceError,
+    DeviceOutOfMemory,
+    DeviceRestarted,
     DeviceTimeout,
     EdgewrightError,
     IntegrityError,
@@ -87,6 +89,7 @@ def measure(
         AgentFailed, DeviceOutOfMemory, DeviceTimeout, NoSpaceOnDevice: the only model failed so, or
             the measurement as a whole did.
         DeviceBusy: another measurement did not end in time; it says which.
+        DeviceRestarted: the device was restarted meanwhile.
         DeviceError: anything else about the device.
         IntegrityError: a file did not arrive as it was sent.
     """
@@ -137,6 +140,7 @@ class _Measurement:
     sent: list[str]
     agent: Agent | None = None
     directory: str = ""
+    boot_id: str = ""
 
     def run(self) -> list[Run | FailedRun]:
         self.tell("connect", message=f"connecting to {self.transport.address}")
@@ -306,6 +310,7 @@ class _Measurement:
         """Starts it, unless it runs already or has just finished."""
         begin_words = ("start", self.directory, "--owner", this_owner().model_dump_json())
         found = self.when_free(lambda: self.patiently(lambda: self.find(agent)))
+        self.boot_id = str(found.get("boot_id", ""))
         if self.is_wanted(found):
             self.patiently(lambda: agent.ask(*begin_words))
             self.tell("connect", message="picking up the measurement that is on the device")
@@ -364,7 +369,9 @@ class _Measurement:
     def is_wanted(self, found: dict[str, Any]) -> bool:
         """Whether what is on the device is the measurement asked for, and no old one."""
         if found["state"] == "finished":
-            return self.settings.resume or found["started_s_ago"] <= self.settings.pick_up_s
+            ago = _seconds(found, "started_s_ago")  # None where the device was restarted since
+            recent = ago is not None and ago <= self.settings.pick_up_s
+            return self.settings.resume or recent
         return bool(found["state"] == "running")
 
     @property
@@ -374,6 +381,7 @@ class _Measurement:
     def follow(self, agent: Agent) -> str:
         """Reports progress until the measurement has ended; returns when it began (UTC)."""
         seen = 0
+        began = ""
         while True:
             answer = self.patiently(
                 lambda: agent.ask("poll", self.directory, "--since", str(seen))  # noqa: B023
@@ -382,14 +390,18 @@ class _Measurement:
                 lines = list(answer["progress"])
                 events = _events(lines)
                 state = str(answer["state"])
-                age = timedelta(seconds=answer.get("started_s_ago", 0))
+                ago = _seconds(answer, "started_s_ago")
+                if not began:
+                    age_s = ago if ago is not None else _seconds(answer, "wall_s_ago") or 0.0
+                    start = datetime.now(UTC) - timedelta(seconds=age_s)
+                    began = start.isoformat(timespec="milliseconds")
             seen += self.report(lines, events)
             if state == "finished":
-                return (datetime.now(UTC) - age).isoformat(timespec="milliseconds")
+                return began
             if state != "running":
                 self.raise_ended(answer)
             limit = self.settings.effective_deadline_s(len(self.models)) + GRACE_S
-            if age.total_seconds() > limit:
+            if ago is not None and ago > limit:
                 agent.ask("stop", self.directory)
                 remove(self.transport, self.directory)
                 raise DeviceTimeout(
@@ -428,10 +440,20 @@ class _Measurement:
         last = "; ".join(answer.get("stderr", [])[-3:])
         if "no-space" in last or "No space left" in last:
             raise NoSpaceOnDevice(f"{address}: {last}", hint=HINTS["NoSpaceOnDevice"])
+        if answer.get("boot_id", "") != self.boot_id or answer.get("end") == "restart":
+            raise DeviceRestarted(
+                f"{address}: the device was restarted during the measurement, which left no result",
+                hint="measure again; if nobody restarted it, look at its power supply",
+            )
+        if answer.get("end") == "out-of-memory":
+            raise DeviceOutOfMemory(
+                f"{address}: the device ran out of memory and ended the measurement",
+                hint=HINTS["DeviceOutOfMemory"],
+            )
         raise AgentFailed(
             f"{address}: the measurement ended without a result ({answer['state']})"
             + (f": {last}" if last else ""),
-            hint="the device may have been restarted, or have killed it: measure again",
+            hint="something on the device has ended it: measure again",
         )
 
     def collect(
@@ -452,6 +474,11 @@ class _Measurement:
             with understood(self.transport.address, path.name):
                 outputs.append(read_outputs(path, model) if has_outputs else None)
         return document, outputs
+
+
+def _seconds(answer: dict[str, Any], name: str) -> float | None:
+    """A time that the device tells; None where it can't tell it."""
+    return None if answer.get(name) is None else float(answer[name])
 
 
 def _events(lines: Sequence[Any]) -> list[ProgressEvent]:

@@ -68,7 +68,7 @@ def out_of_range(path: Path) -> Path:
     return save(path, nodes, far=np.array([1000], np.int64))
 
 
-def greedy(path: Path, gibibytes: int) -> Path:
+def greedy(path: Path, gibibytes: float) -> Path:
     """Loads, and wants a lot of memory when it runs."""
     nodes = [
         helper.make_node("Shape", ["x"], ["s"]),
@@ -76,7 +76,7 @@ def greedy(path: Path, gibibytes: int) -> Path:
         helper.make_node("Expand", ["x", "many"], ["wide"]),
         helper.make_node("ReduceMean", ["wide"], ["y"], keepdims=0),
     ]
-    factor = np.array([gibibytes * 2**20, 1, 1], np.int64)
+    factor = np.array([round(gibibytes * 2**20), 1, 1], np.int64)
     return save(path, nodes, factor=factor)
 
 

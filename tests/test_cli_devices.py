@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -244,7 +245,7 @@ def test_show_and_probe_this_machine(cli: Cli, tmp_path: Path) -> None:
     text = cli("devices", "show", "here").out
     for words in ("ann@lab (process 7 there) has been measuring m", "profile --resume", "this one"):
         assert words in text
-    os.kill(int((directory / "pid").read_text()), 9)
+    os.kill(json.loads((directory / "pid").read_text())["pid"], 9)
     wait_until(lambda: not processes_of(base))
     assert "ended without a result" in cli("devices", "show", "local").out
     probed = cli("devices", "probe", "here", "--json").json

@@ -227,7 +227,7 @@ def test_a_conductor_that_dies_takes_a_hanging_worker_along(base: Path, tmp_path
     progress = directory / "progress.jsonl"
     wait_until(lambda: progress.exists() and "load" in progress.read_text(), 20)
     wait_until(lambda: bool(workers(base)))
-    os.kill(int((directory / "pid").read_text()), signal.SIGKILL)
+    os.kill(json.loads((directory / "pid").read_text())["pid"], signal.SIGKILL)
     wait_until(lambda: not processes_of(base))
     assert agent.ask("poll", str(directory))["state"] == "stale"
 
@@ -452,6 +452,11 @@ def test_a_host_that_is_killed_and_never_comes_back(base: Path, tmp_path: Path) 
     (dead / "job.json").write_text("{}")
 
     def age(folder: Path, seconds: float) -> None:
+        pid = folder / "pid"
+        if pid.exists():
+            process = json.loads(pid.read_text())
+            process["boot_s"] = time.clock_gettime(time.CLOCK_BOOTTIME) - seconds
+            pid.write_text(json.dumps(process))
         for file in [*folder.iterdir(), folder]:
             os.utime(file, (time.time() - seconds,) * 2)
 

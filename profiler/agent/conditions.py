@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import List, Optional
 
@@ -80,12 +79,3 @@ def _summarized(document: Json) -> Json:
     for name in ("clusters", "zones"):
         document[name] = document[name] or []
     return document
-
-
-def oom_kills() -> Optional[int]:
-    """How many processes the kernel's out-of-memory killer has ended since boot, if it says."""
-    try:
-        found = re.search(r"^oom_kill (\d+)", read_text(common.PROC + "/vmstat"), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found.group(1)) if found else None

@@ -94,6 +94,11 @@ def is_emulated() -> bool:
         return True
     if re.search(r"^model name\s*: QEMU TCG", cpuinfo, re.MULTILINE):
         return True
+    with contextlib.suppress(OSError):
+        # qemu's board that exists nowhere else. That a CPU of its own kind may play it, too, can't
+        # be told from inside; a device to release on it is in neither case.
+        if device_model() == "linux,dummy-virt":
+            return True
     receiver, sender = os.pipe()
     parent = os.getpid()
     child = os.fork()

@@ -40,6 +40,21 @@ def write_whole(path: str, text: str, lasting: bool = True) -> None:
         raise
 
 
+def write_out(paths: List[str]) -> None:
+    """Has the kernel write files to the disk, those that there are, and their directories.
+
+    What is still on its way there would disturb a measurement, and would be gone or empty after a
+    loss of power.
+    """
+    for path in [*paths, *sorted({os.path.dirname(path) for path in paths})]:
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
 def last_lines(path: str) -> List[str]:
     try:
         text = re.sub(r"\x1b\[[0-9;]*m", "", read_text(path))

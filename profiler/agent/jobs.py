@@ -11,12 +11,14 @@ import shutil
 import signal
 import subprocess
 import time
+from typing import Optional
 
 from .common import Json, Refusal, read_text, self_command
 from .cpus import choose_cpus
-from .files import last_lines
+from .files import last_lines, write_out
 from .locks import is_locked
 from .processes import group_members, process_stat, read_pid
+from .uptime import boot_id, now_s, oom_kills, passed_s, was_before_restart
 
 #: How long a result waits for its host; and the remains of what ended without one.
 FINISHED_KEPT_S, DEAD_KEPT_S = 7 * 24 * 3600.0, 3600.0
@@ -37,19 +39,32 @@ def state_of(directory: str) -> str:
 
 def poll(directory: str, since: int) -> Json:
     state = state_of(directory)
-    document: Json = {"state": state, "progress": []}
+    document: Json = {"state": state, "progress": [], "boot_id": boot_id()}
     with contextlib.suppress(OSError), open(directory + "/progress.jsonl") as handle:
         lines = handle.read().split("\n")[:-1]
         document["progress"] = [json.loads(line) for line in lines[since:]]
-    with contextlib.suppress(OSError):
-        began = os.stat(directory + "/pid").st_mtime
-        document["started_s_ago"] = max(0.0, time.time() - began)
     holder = read_holder(lock_path(directory))
     if holder.get("run") == os.path.basename(directory):
         document["holder"] = holder
+    process, _ = read_pid(directory)
+    if process is not None:
+        document["started_s_ago"] = passed_s(process)
+        # By clocks that may have been set since: for want of better, after a restart.
+        document["wall_s_ago"] = max(0.0, time.time() - process["wall_s"])
     if state == "stale":
         document["stderr"] = last_lines(directory + "/conductor.stderr")
+        document["end"] = end_of(process)
     return document
+
+
+def end_of(process: Optional[Json]) -> str:
+    """What ended a measurement that left no result: 'restart', 'out-of-memory' or 'unknown'."""
+    if process is None:
+        return "unknown"
+    if was_before_restart(process):
+        return "restart"
+    kills = oom_kills()
+    return "out-of-memory" if kills is not None and kills != process["oom_kills"] else "unknown"
 
 
 def lock_path(directory: str) -> str:
@@ -60,7 +75,7 @@ def read_holder(path: str) -> Json:
     """What the lock says of whoever took it last: run, models, owner, for how long; or nothing."""
     try:
         holder = json.loads(read_text(path))
-        holder["for_s"] = max(0.0, time.time() - holder["since"])
+        holder["for_s"] = max(0.0, now_s() - holder["since"])
         return dict(holder)
     except (OSError, ValueError, TypeError, KeyError):
         return {}
@@ -95,7 +110,7 @@ def take_lock(directory: str, owner: Json) -> int:
         if error.errno not in (errno.EAGAIN, errno.EACCES):
             raise
         raise Refusal("busy", "another measurement runs", holder=read_holder(path)) from None
-    write_holder(lock, directory, owner, time.time())
+    write_holder(lock, directory, owner, now_s())
     return lock
 
 
@@ -120,6 +135,8 @@ def start(directory: str, owner: Json) -> Json:
     with open(directory + "/job.json", encoding="utf-8") as handle:
         job: Json = json.load(handle)
     choose_cpus(job["cpus"], job["cluster_counts"])
+    pushed = [model[name] for model in job["models"] for name in ("path", "inputs_path")]
+    write_out([*pushed, self_command()[-1], directory + "/job.json"])
     try:
         lock = take_lock(directory, owner)
     except Refusal as refusal:
@@ -157,16 +174,28 @@ def sweep(runs: str) -> None:
                 continue
             kept_s = FINISHED_KEPT_S if state == "finished" else DEAD_KEPT_S
             with contextlib.suppress(OSError, ValueError):
-                files = [entry.path, *(file.path for file in os.scandir(entry.path))]
-                if time.time() - max(map(os.path.getmtime, files)) > kept_s:
+                if age_s(entry.path) > kept_s:
                     shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def age_s(directory: str) -> float:
+    """Since a measurement began; by the wall clock where it never did, or before a restart."""
+    process, _ = read_pid(directory)
+    passed = passed_s(process) if process else None
+    if passed is not None:
+        return passed
+    files = [directory, *(file.path for file in os.scandir(directory))]
+    return time.time() - max(map(os.path.getmtime, files))
 
 
 def stop(directory: str) -> Json:
     """Ends the conductor and its workers, which share its process group, and waits for it."""
-    group, alive = read_pid(directory)
+    process, alive = read_pid(directory)
+    if process is None or was_before_restart(process):
+        return {"stopped": 0}
+    group = process["pid"]
     # A number is not given away while a group has it: if it is a stranger's, the group is gone.
-    if group is None or (not alive and process_stat(group) is not None):
+    if not alive and process_stat(group) is not None:
         return {"stopped": 0}
     stopped = len(group_members(group))
     for number, patience_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):

@@ -14,9 +14,9 @@ import time
 from typing import Any, Callable, List, Optional, Sequence
 
 from .common import Json, is_out_of_memory, self_command, why
-from .conditions import oom_kills
 from .files import last_lines
 from .power import power_w
+from .uptime import oom_kills
 
 BLOCK_S = 1.0
 #: A model that takes longer from process to first answer is not started cold again.

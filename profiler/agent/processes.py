@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import time
 from typing import List, Optional, Tuple
 
-from .common import read_text
+from .common import Json, read_text
+from .uptime import moment
 
 
 def process_stat(pid: int) -> Optional[List[str]]:
@@ -23,21 +26,22 @@ def write_pid(directory: str) -> None:
     part = directory + "/pid.part"
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    os.write(handle, b"%d" % os.getpid())
+    os.write(handle, json.dumps(dict(moment(), pid=os.getpid(), wall_s=time.time())).encode())
+    os.fsync(handle)
     os.rename(part, directory + "/pid")
 
 
-def read_pid(directory: str) -> Tuple[Optional[int], bool]:
-    """The process that measures here, or did, and whether it lives."""
+def read_pid(directory: str) -> Tuple[Optional[Json], bool]:
+    """The process that measures here, or did, as `write_pid` wrote it, and whether it lives."""
     try:
-        with open(directory + "/pid") as handle:
-            pid = int(handle.read())
+        with open(directory + "/pid", encoding="utf-8") as handle:
+            process: Json = json.load(handle)
             try:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
-                return pid, True
-            return pid, False
-    except (OSError, ValueError):
+                return process, True
+            return process, False
+    except (OSError, ValueError):  # after a loss of power the file may be empty
         return None, False
 
 

@@ -24,6 +24,9 @@ from .steady import Steadiness
 
 #: How long past the conductor's limit the worker ends itself.
 OWN_LIMIT_S = 15.0
+#: proc(5): half of the memory is added to what it uses when the kernel looks for what to end, so
+#: that it ends the model and none of the device's own programs, nor the one that would tell.
+OOM_SCORE_ADJ = "500"
 
 
 def forget_cached(path: str) -> None:
@@ -155,6 +158,8 @@ def worker() -> int:
     faulthandler.enable()
     # A crash is told by its signal; a dump of its memory would fill a small disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as handle:
+        handle.write(OOM_SCORE_ADJ)
     with contextlib.suppress(OSError, AttributeError):
         # PR_SET_PDEATHSIG = 1: no worker survives its conductor.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)

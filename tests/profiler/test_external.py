@@ -353,7 +353,8 @@ def test_an_unknown_option_of_an_old_version_is_told(base: Path, tmp_path: Path)
 def test_another_measurement_is_not_disturbed(base: Path, tmp_path: Path) -> None:
     tool = write_replay(tmp_path / "tool", "benchmark_model")
     base.mkdir()
-    holder = {"name": "ann@lab", "pid": 7, "models": ["net"], "run": "abc", "since": time.time()}
+    since = time.clock_gettime(time.CLOCK_BOOTTIME)
+    holder = {"name": "ann@lab", "pid": 7, "models": ["net"], "run": "abc", "since": since}
     (base / "lock").write_text(json.dumps(holder))
     with (base / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

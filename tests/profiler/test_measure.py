@@ -322,7 +322,7 @@ def test_a_killed_host_finds_its_measurement_again(base: Path, tmp_path: Path) -
 def test_ctrl_c_leaves_neither_process_nor_file(base: Path, tmp_path: Path) -> None:
     process = host(matmul(tmp_path / "m.onnx"), base, "LONG")
     [directory] = (base / "runs").iterdir()
-    conductor = int((directory / "pid").read_text())
+    conductor = json.loads((directory / "pid").read_text())["pid"]
     assert len(processes.group_members(conductor)) == 2
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
@@ -434,7 +434,9 @@ def test_resuming_takes_what_is_there_and_starts_nothing(base: Path, tmp_path: P
     assert "--resume" in str(raised.value.hint)
     assert (directory / "pid").read_text() == started
     wait_until(lambda: (directory / "result.json").exists())
-    os.utime(directory / "pid", (1e9, 1e9))
+    process_then = json.loads(started)
+    process_then["boot_s"] -= 10**6
+    (directory / "pid").write_text(json.dumps(process_then))
     run = only_run(measure(watched, [measured(path)], asked))
     assert run.correctness.status == "passed" and watched.pushed == []
     assert list((base / "runs").iterdir()) == []
@@ -446,7 +448,7 @@ def test_resuming_what_died_says_so(base: Path, tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     [directory] = (base / "runs").iterdir()
-    os.kill(int((directory / "pid").read_text()), signal.SIGKILL)
+    os.kill(json.loads((directory / "pid").read_text())["pid"], signal.SIGKILL)
     with pytest.raises(AgentFailed, match=r"ended without a result \(stale\)"):
         measure(LocalTransport(), [measured(path)], settings(base, LONG, resume=True))
     assert list((base / "runs").iterdir()) == []
@@ -476,7 +478,8 @@ def test_a_busy_device_is_waited_for(base: Path, tmp_path: Path, ends: bool) -> 
     said: list[str] = []
     with (base / "lock").open("w") as lock:
         holder = {"name": "ann@lab", "pid": 12, "run": "0123456789abcdef" * 4, "models": ["n"]}
-        lock.write(json.dumps({**holder, "since": time.time() - 300}))
+        since = time.clock_gettime(time.CLOCK_BOOTTIME) - 300
+        lock.write(json.dumps({**holder, "since": since}))
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
 
@@ -513,7 +516,7 @@ def test_a_conductor_that_is_killed_is_told(base: Path, tmp_path: Path) -> None:
     def kill(command: Sequence[str]) -> None:
         if command[0] == "tail":
             [directory] = (base / "runs").iterdir()
-            os.kill(int((directory / "pid").read_text()), signal.SIGKILL)
+            os.kill(json.loads((directory / "pid").read_text())["pid"], signal.SIGKILL)
             transport.before = lambda command: None
 
     transport.before = kill
