@@ -3,7 +3,7 @@
     runtimes/SHA256/        one runtime; its name is the hash of the archive that it came in
     runtimes/SHA256.*.part  one on its way: the archive, or what is being unpacked
 
-A shell, gzip, tar, sha256sum, xargs and df are all that it needs there.
+A shell, gzip or gunzip, tar, sha256sum, xargs and df are all that it needs there.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from .cache import Kept
 _BLOCK_BYTES = 4096
 _UNPACK_TIMEOUT_S = 900.0
 _FROM_HASH = '_hash() { set -- $(sha256sum); printf "%s" "$1"; }\n'
+# Some builds of toybox have the one, some the other.
+_FROM_GZIP = """\
+_gunzip() { if command -v gzip >/dev/null; then gzip -dc "$1"; else gunzip -c "$1"; fi; }
+"""
 
 # $1: directory of the runtimes, $2: this one, $3: hash of its files' hashes. Prints what is the
 # matter with the device, or "ready", how the runtime is there, and what df says of the disk.
@@ -36,9 +40,10 @@ LC_ALL=C; export LC_ALL; umask 077; echo {MARK}
 """
     + """\
 mkdir -p "$1" || exit 1
-for tool in sha256sum xargs gzip tar df
+for tool in sha256sum xargs tar df
 do command -v "$tool" >/dev/null || { echo "without $tool"; exit 0; }
 done
+command -v gzip >/dev/null || command -v gunzip >/dev/null || { echo "without gzip"; exit 0; }
 probe=$1/.may-run-$$
 printf '#!%s\\n' "$(command -v sh)" > "$probe" && chmod 700 "$probe" || { rm -f "$probe"; exit 1; }
 "$probe" 2>/dev/null; code=$?
@@ -60,12 +65,13 @@ df -Pk "$1" | tail -n 1
 # Where another host was quicker, mv puts ours inside its one.
 _UNPACK = (
     _FROM_HASH
+    + _FROM_GZIP
     + f"""\
 LC_ALL=C; export LC_ALL; umask 077; echo {MARK}
 """
     + """\
 [ "$(_hash < "$1")" = "$2" ] || { rm -f "$1"; echo damaged; exit 0; }
-mkdir "$3" "$3/tmp" && gzip -dc "$1" | (cd "$3" && tar -xf -) || { rm -rf "$3" "$1"; exit 1; }
+mkdir "$3" "$3/tmp" && _gunzip "$1" | (cd "$3" && tar -xf -) || { rm -rf "$3" "$1"; exit 1; }
 if [ "$(cd "$3" && xargs sha256sum < FILES | _hash)" != "$5" ]
 then rm -rf "$3" "$1"; echo "the files differ from those in the archive" >&2; exit 1
 fi

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from devices.base import DeviceUnavailable
 
 from edgewright.errors import (
     DeviceError,
@@ -100,6 +101,30 @@ def test_it_is_sent_once(tmp_path: Path, kept: Kept) -> None:
     assert (place / "tmp").is_dir()
     install(transport, tmp_path, kept)
     assert transport.pushed == [0]
+
+
+@pytest.mark.device
+def test_with_androids_shell_and_tools(
+    tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toybox, mksh = shutil.which("toybox"), shutil.which("mksh")
+    if toybox is None or mksh is None:
+        raise DeviceUnavailable("no toybox or no mksh here: install the packages")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    listed = subprocess.run([toybox], capture_output=True, text=True, check=True).stdout
+    for name in listed.split():
+        (tools / name).symlink_to(toybox)
+    (tools / "sh").unlink(missing_ok=True)
+    (tools / "sh").symlink_to(mksh)
+    monkeypatch.setenv("PATH", str(tools))
+    transport = Counting()
+    place = install(transport, tmp_path / "base", kept)
+    (place / "site/a/b.py").write_text("VALUE = 2\n")
+    install(transport, tmp_path / "base", kept)
+    assert (place / "site/a/b.py").read_text() == "VALUE = 1\n"
+    install(transport, tmp_path / "base", kept)
+    assert transport.pushed == [0, 0]
 
 
 @pytest.mark.parametrize("damage", ["changed", "deleted", "list"])
