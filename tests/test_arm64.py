@@ -48,13 +48,23 @@ def test_each_runtime_gives_the_hosts_answers(
     runtime: RuntimeName,
 ) -> None:
     url = _reach(arm64_device(runtimes=runtimes), monkeypatch)  # type: ignore[arg-type]
-    run = profile(model, url, MeasureSettings(sampling=FEW), lambda event: None)
+    settings = MeasureSettings(sampling=FEW, operators=True)
+    run = profile(model, url, settings, lambda event: None)
     assert run.runtime.name == runtime and run.runtime.version
     assert run.device.architecture == "aarch64"
     assert run.device.model is not None and "Raspberry Pi 4" in run.device.model
     assert run.correctness.status == "passed", run.correctness
     assert run.correctness.inputs == 4
     assert len(run.samples_ms) >= 4 and run.peak_rss_bytes is not None
+    operators, memory = run.operators, run.memory
+    assert operators is not None and (operators.total_ms or 0) > 0, run.missing
+    assert sum(share.nodes for share in operators.providers) == operators.total_nodes
+    assert {operator.provider for operator in operators.operators} == {
+        "onnxruntime": {"CPUExecutionProvider"},
+        "ai_edge_litert": {"XNNPACK"},
+        "tflite_runtime": {"TFLite"},
+    }[runtime], "INT8 in XNNPACK came after 2.14"
+    assert memory is not None and (memory.model_added_bytes or 0) > 0, run.missing
     last = run.conditions[-1]
     assert last.temperature_c == 48 or last.temperature_c is not None
     assert last.governor == "ondemand" and last.throttled is False

@@ -35,6 +35,22 @@ def test_tflite_runtime_gives_the_hosts_answers(
     assert len(run.samples_ms) >= 4 and run.peak_rss_bytes is not None
 
 
+def test_where_the_time_goes_on_32_bits(
+    armv7_device: ChrootDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Structures of C are laid out in another way there; XNNPACK of 2.14 takes no INT8."""
+    monkeypatch.setenv("EDGEWRIGHT_SSH_CONFIG", str(armv7_device.ssh_config_path))
+    settings = MeasureSettings(sampling=FEW, operators=True)
+    run = profile(TFLITE, armv7_device.url, settings, lambda event: None)
+    found = run.operators
+    assert found is not None, run.missing
+    assert [(o.type, o.provider) for o in found.operators] == [
+        ("CONV_2D", "TFLite"), ("MEAN", "TFLite"), ("FULLY_CONNECTED", "TFLite")
+    ]  # fmt: skip
+    assert (found.delegated_nodes, found.total_nodes, found.partitions) == (0, 3, 0)
+    assert (found.total_ms or 0) > 0
+
+
 def test_an_onnx_model_has_no_runtime_there(
     armv7_device: ChrootDevice,
     monkeypatch: pytest.MonkeyPatch,
