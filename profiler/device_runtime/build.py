@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ...errors import UsageError
-from ...files import sha256_file
+from ...files import sha256_file, written_whole
 from .bundle import LAUNCHER, Bundle, Ingredient, digest_of_files, with_list, write_archive
 from .libraries import choose_libraries, without_symbols
 from .packages import Package, PackageSource, fetch_packages, read_package
@@ -37,9 +37,21 @@ def build_runtime(
         What it is, and the archive.
 
     Raises:
-        UsageError: packages or wheels can't be had, or don't fit together.
+        UsageError: packages or wheels can't be had, or don't fit together; or a disk here is full.
     """
     tell = on_step or (lambda what, done, total: None)
+    try:
+        return _build(recipe, source, directory, tell)
+    except OSError as error:
+        raise UsageError(
+            f"can't build the runtime: {error.filename or 'a file'}: {error.strerror}",
+            hint="make room on the disk; TMPDIR names another for what is only needed meanwhile",
+        ) from error
+
+
+def _build(
+    recipe: Recipe, source: PackageSource, directory: Path, tell: OnStep
+) -> tuple[Bundle, Path]:
     with tempfile.TemporaryDirectory(prefix="edgewright-runtime-") as name:
         scratch = Path(name)
         tell("fetching Python and the C library", 0, 0)
@@ -83,9 +95,9 @@ def build_runtime(
         files = with_list(files)
         tell("packing the runtime", 0, 0)
         archive = directory / f"{os.getpid()}.tar.gz"
-        write_archive(
-            files, frozenset((LAUNCHER, "bin/python", f"lib/{recipe.platform.loader}")), archive
-        )
+        executable = frozenset((LAUNCHER, "bin/python", f"lib/{recipe.platform.loader}"))
+        with written_whole(archive) as temporary:
+            write_archive(files, executable, temporary)
         return bundle.model_copy(
             update={
                 "sha256": sha256_file(archive),
