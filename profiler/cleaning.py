@@ -36,7 +36,7 @@ do
       process=${{file#/proc/}}; echo "process ${{process%/cmdline}}" ;;
   esac
 done 2>/dev/null
-echo "now $(date +%s)"
+echo "now $(cut -d ' ' -f 1 /proc/uptime)"
 [ -f lock ] && echo "lock $(cat lock)"
 exit 0
 """

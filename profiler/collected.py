@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ class Context:
         kind = _ERRORS[error["kind"]]
         stderr = tuple(error.get("stderr", ()))
         version = self.installed.runtimes.get(runner.name, "")
-        told = "".join(f"\n    {line}" for line in stderr[-5:])
+        told = "".join(f"\n    {line}" for line in _telling(stderr))
         return FailedRun(
             measurement=self.measurement,
             model_name=model.name,
@@ -148,6 +149,15 @@ class Context:
             phase=error["phase"],
             stderr=stderr,
         )
+
+
+def _telling(stderr: Sequence[str]) -> Sequence[str]:
+    """The last lines; or those around the beginning of Python's report of a crash, whose innermost
+    calls come first."""
+    for index, line in enumerate(stderr):
+        if line.startswith("Fatal Python error"):
+            return [line for line in stderr[max(0, index - 2) : index + 6] if line.strip()]
+    return stderr[-5:]
 
 
 def _hint(kind: str, error: dict[str, Any]) -> str:

@@ -277,6 +277,10 @@ def _unanswered(address: str, command: str, done: Completed) -> DeviceError:
         return DeviceOutOfMemory(f"{words}: the device killed it, most likely for memory")
     if "No space left" in done.stderr:
         return NoSpaceOnDevice(f"{words}: no space left on the device")
+    if "can't open file" in done.stderr:  # Python's words for a script that is not there
+        return AgentFailed(
+            f"{address}: the agent is gone: somebody has cleaned the device", hint="measure again"
+        )
     if done.stdout.strip():
         return garbage(address, command, done.stdout)
     return AgentFailed(f"{words} and no answer: {_last(done.stderr) or 'it said nothing'}")

@@ -311,7 +311,9 @@ class _Measurement:
         begin_words = ("start", self.directory, "--owner", this_owner().model_dump_json())
         found = self.when_free(lambda: self.patiently(lambda: self.find(agent)))
         self.boot_id = str(found.get("boot_id", ""))
-        if self.is_wanted(found):
+        with understood(self.transport.address, "poll"):
+            wanted = self.is_wanted(found)
+        if wanted:
             self.patiently(lambda: agent.ask(*begin_words))
             self.tell("connect", message="picking up the measurement that is on the device")
             return
@@ -437,7 +439,8 @@ class _Measurement:
     def raise_ended(self, answer: dict[str, Any]) -> None:
         address = self.transport.address
         remove(self.transport, self.directory)
-        last = "; ".join(answer.get("stderr", [])[-3:])
+        with understood(address, "poll"):
+            last = "; ".join(answer.get("stderr", [])[-3:])
         if "no-space" in last or "No space left" in last:
             raise NoSpaceOnDevice(f"{address}: {last}", hint=HINTS["NoSpaceOnDevice"])
         if answer.get("boot_id", "") != self.boot_id or answer.get("end") == "restart":
@@ -449,6 +452,12 @@ class _Measurement:
             raise DeviceOutOfMemory(
                 f"{address}: the device ran out of memory and ended the measurement",
                 hint=HINTS["DeviceOutOfMemory"],
+            )
+        if answer["state"] == "absent":
+            raise AgentFailed(
+                f"{address}: the measurement is gone: another process has taken its result, or "
+                "somebody has cleaned the device",
+                hint="measure again",
             )
         raise AgentFailed(
             f"{address}: the measurement ended without a result ({answer['state']})"

@@ -241,7 +241,7 @@ del sys.modules["onnxruntime"]
 import onnxruntime as real
 sys.modules["onnxruntime"] = real
 class InferenceSession(real.InferenceSession):
-    def run(self, *arguments):
+    def get_inputs(self):
         print("about to crash", file=sys.stderr, flush=True)
         code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
         code.write(INSTRUCTION)
@@ -268,8 +268,9 @@ def test_a_crash_is_told_by_its_signal(
             settings(base, python=python),
         )
     assert f"the process was ended by {name}" in raised.value.message
-    assert "(load)" in raised.value.message or "(first inference)" in raised.value.message
-    assert "infer" in raised.value.message, "the stack that faulthandler wrote"
+    assert "(load)" in raised.value.message
+    assert "about to crash\n    Fatal Python error: " in raised.value.message
+    assert "in get_inputs" in raised.value.message, "where it crashed"
     assert hint in str(raised.value.hint)
     nothing_is_left(base)
 
@@ -469,6 +470,21 @@ def test_a_host_that_is_killed_and_never_comes_back(base: Path, tmp_path: Path) 
     age(dead, 2 * 3600)
     measure(LocalTransport(), [other], settings(base))
     nothing_is_left(base)
+
+
+def test_a_device_that_is_cleaned_meanwhile(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_DEVICE_DIR", str(base))
+    with host(matmul(tmp_path / "m.onnx"), base, "LONG", "alpha") as process:
+        wait_for_line(process, "measure")
+        with pytest.raises(DeviceBusy, match="@alpha"):
+            clean(LocalTransport())
+        assert clean(LocalTransport(), force=True).processes
+        _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "AgentFailed: local: the agent is gone: somebody has cleaned the device" in said
+    assert not base.exists()
 
 
 def test_an_endless_measurement_without_a_host_ends_at_its_deadline(

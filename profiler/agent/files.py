@@ -10,7 +10,7 @@ from typing import List, Optional
 
 from .common import read_text
 
-STDERR_LINES = 20
+STDERR_LINES = 40
 
 
 def sha256(path: str) -> Optional[str]:
