@@ -57,18 +57,18 @@ class Bench:
 
     def measure(
         self,
-        meanwhile: Callable[[], Any] = lambda: None,
+        *meanwhile: Callable[[], Any],
         settings: MeasureSettings = SETTINGS,
         model: MeasuredModel | None = None,
     ) -> Run:
-        """Measures; `meanwhile` is called once, when the first inferences have been timed."""
+        """Measures; does what is to be done meanwhile after the first blocks of inferences."""
         self.told = []
-        actions = [meanwhile]
+        actions = list(meanwhile)
 
         def watch(event: ProgressEvent) -> None:
             self.told.append(event.message)
             if event.phase == "measure" and actions:
-                actions.pop()()
+                actions.pop(0)()
 
         with closing(SshTransport(self.board.url)) as transport:
             [run] = measure(transport, [model or self.model], settings, watch)
@@ -117,7 +117,9 @@ def test_a_model_takes_more_memory_than_there_is(bench: Bench, tmp_path: Path) -
 @pytest.mark.parametrize("signal", ["SEGV", "KILL"])
 def test_a_crash_is_no_lack_of_memory(bench: Bench, signal: str) -> None:
     with pytest.raises(AgentFailed, match=f"SIG{signal}"):
-        bench.measure(lambda: bench.board.execute(f"pkill -{signal} -f '[w]orker$'"), ENDLESS)
+        bench.measure(
+            lambda: bench.board.execute(f"pkill -{signal} -f '[w]orker$'"), settings=ENDLESS
+        )
     assert bench.is_clean()
 
 
@@ -129,20 +131,19 @@ def test_the_kernel_ends_the_one_that_would_tell(bench: Bench) -> None:
         bench.board.execute(f"{choose}; echo f > /proc/sysrq-trigger", user="root")
 
     with pytest.raises(DeviceOutOfMemory, match="ran out of memory and ended the measurement"):
-        bench.measure(let_it_be_ended, ENDLESS)
+        bench.measure(let_it_be_ended, settings=ENDLESS)
     assert bench.is_clean()
 
 
 def test_the_clock_jumps_in_the_middle(bench: Bench) -> None:
     before = datetime.now(UTC)
-    jumps = [9, -18, 9]
-    for _ in range(2):
-        hours = jumps.pop(0)
-        run = bench.measure(lambda hours=hours: bench.board.shift_clock(hours * 3600))
-        assert before < datetime.fromisoformat(run.started_at) < datetime.now(UTC)
-        assert 4 <= sum(run.samples_ms) / 1e3 < 60 and max(run.samples_ms) < 60e3
-        assert all(0 <= moment.at_s < 100 for moment in run.conditions)
-    bench.board.shift_clock(jumps.pop() * 3600)
+    run = bench.measure(
+        lambda: bench.board.shift_clock(9 * 3600), lambda: bench.board.shift_clock(-18 * 3600)
+    )
+    bench.board.shift_clock(9 * 3600)
+    assert before < datetime.fromisoformat(run.started_at) < datetime.now(UTC)
+    assert 4 <= sum(run.samples_ms) / 1e3 < 60 and max(run.samples_ms) < 60e3
+    assert all(0 <= moment.at_s < 100 for moment in run.conditions)
     assert bench.is_clean()
 
 
@@ -175,11 +176,12 @@ def fill(device: SshDevice, leaving_kib: int) -> None:
     assert device.execute(fill, user="root").exit_code == 0
 
 
-def test_the_disk_is_full(bench: Bench) -> None:
+def test_the_disk_is_full(bench: Bench, tmp_path: Path) -> None:
+    other = measured(greedy(tmp_path / "other.onnx", 0.003))
     try:
         fill(bench.board, leaving_kib=512)
         with pytest.raises(NoSpaceOnDevice):
-            bench.measure()
+            bench.measure(model=other)
         assert bench.is_clean()
     finally:
         bench.board.execute("rm /filling", user="root")
