@@ -63,8 +63,8 @@ def end_of(process: Optional[Json]) -> str:
         return "unknown"
     if was_before_restart(process):
         return "restart"
-    kills = oom_kills()
-    return "out-of-memory" if kills is not None and kills != process["oom_kills"] else "unknown"
+    before, now = process["oom_kills"], oom_kills()
+    return "unknown" if None in (before, now) or before == now else "out-of-memory"
 
 
 def lock_path(directory: str) -> str:
