@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
+from small_models import GOLDEN
 
-from edgewright.profiler.agent.engines import OnnxRuntime
+from edgewright.profiler.agent.engines import OnnxRuntime, TfliteInterpreter
 
 
 def loaded(path: Path) -> OnnxRuntime:
@@ -82,3 +83,12 @@ def test_text_is_run_without_binding(tmp_path: Path) -> None:
     engine.bind([np.array(["a", "b"], object)])
     engine.invoke()
     assert list(engine.fetch()[0]) == ["a", "b"]
+
+
+def test_a_delegate_that_took_nothing_is_none() -> None:
+    made = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
+    for name, provider in (("tiny_float", "XNNPACK"), ("targets_conv_int16", None)):
+        engine = TfliteInterpreter("ai_edge_litert")
+        engine.load({"path": str(GOLDEN / f"{name}.tflite"), "threads": 1})
+        assert engine.provider(made) == provider
+        assert engine.provider("") is None
