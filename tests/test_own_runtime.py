@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from devices.arm64 import Arm64Factory
 from devices.armv7 import start_armv7
 from devices.base import DeviceUnavailable, SshDevice
 from devices.own_runtimes import own_runtime
+from devices.proxy import Proxy
+from devices.sshd import SshdDevice
 
 from edgewright.errors import RuntimeMissing, UsageError
 from edgewright.pipeline import profile
@@ -135,6 +138,32 @@ def test_a_board_of_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     with start_armv7("nopython") as device:
         run = _measured(TFLITE, _reach(device, monkeypatch), kept)
     assert run.device.architecture == "armv7l"
+
+
+def test_a_link_that_is_cut_while_a_runtime_is_sent(
+    real_sshd_device: SshdDevice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = own_runtime(monkeypatch, _THIS, "ai_edge_litert")
+    device = real_sshd_device
+    config = tmp_path / "config"
+    config.write_text(
+        f"HostKeyAlias [{device.host}]:{device.port}\n{device.ssh_config_path.read_text()}"
+    )
+    monkeypatch.setenv("EDGEWRIGHT_SSH_CONFIG", str(config))
+    events: list[ProgressEvent] = []
+    with Proxy(device.port) as cable:
+
+        def listen(event: ProgressEvent) -> None:
+            events.append(event)
+            if event.phase == "lost":
+                cable.restore()
+
+        cable.up.fault_after(kept.bundle.archive_bytes * 2 // 3, cable.cut)
+        url = f"ssh://{device.user}@127.0.0.1:{cable.port}"
+        run = profile(TFLITE, url, replace(SETTINGS, bundled=True), listen)
+        assert cable.up.carried < kept.bundle.archive_bytes * 3 // 2  # the rest, not all again
+    assert any(event.phase == "lost" for event in events)
+    assert run.correctness.status == "passed" and "Edgewright's" in run.runtime.python
 
 
 def test_two_builds_give_the_same_archive(tmp_path: Path) -> None:
