@@ -14,7 +14,7 @@ def is_locked(path: str) -> bool:
 
     /proc/locks (proc(5)): number, kind, ADVISORY, WRITE, process, device:device:inode, ...
     """
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, IndexError):
         inode = ":%d" % os.stat(path).st_ino
         for line in read_text(common.PROC + "/locks").splitlines():
             words = line.split()
