@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_a_whole_board_is_restarted_and_keeps_its_disk(virt_board: VirtFactory) 
     assert board.execute("cat kept").stdout == "kept\n"
 
 
-def test_its_clock_jumps_and_its_connections_drop(virt_board: VirtFactory) -> None:
+def test_its_clock_jumps_its_connections_drop_and_it_hangs(virt_board: VirtFactory) -> None:
     board = virt_board(memory_mb=512)
     look = "import time; print(time.time(), time.monotonic())"
     before = board.execute(f"python3 -c '{look}'").stdout.split()
@@ -48,6 +49,10 @@ def test_its_clock_jumps_and_its_connections_drop(virt_board: VirtFactory) -> No
         wait_until(lambda: board.execute("cat job").stdout != "", every_s=0.2)
         board.drop_connections()
         assert stdout.read() == b""
+    with board.hung(), socket.create_connection((board.host, board.port), 5) as probe:
+        probe.settimeout(1)
+        with pytest.raises(TimeoutError):
+            probe.recv(4)
     assert qmp.ask(board.monitor, "query-status")["running"]
     with pytest.raises(RuntimeError, match="no-such-command"):
         qmp.ask(board.monitor, "no-such-command")
