@@ -43,18 +43,19 @@ _BUSY, _BUSY_WORD = 75, "edgewright: busy"
 
 # $1: the lock, $2: what it is to say, $3: where to run, $4: the tool's libraries; then the command.
 # The lock goes with the tool, and says who has it as the agent's does (`agent/jobs.py`), since when
-# by the clock that nobody sets. Where there is no `flock` the tool runs without.
+# by the clock that nobody sets. Where there is no `flock` the tool runs without. Android's shell
+# gives a file that `exec` opened to no program unless it is named again there.
 _RUN = f"""
 up() {{ cut -d" " -f1 /proc/uptime 2>/dev/null || echo 0; }}
 cd "$3" || exit 1
 exec 9>>"$1" || exit 1
-if command -v flock >/dev/null 2>&1 && ! flock -n 9
+if command -v flock >/dev/null 2>&1 && ! flock -n 9 9>&9
 then echo "{_BUSY_WORD} $(up) $(cat "$1")" >&2; exit {_BUSY}
 fi
 printf '%s, "since": %s}}' "$2" "$(up)" >"$1"
 LD_LIBRARY_PATH=$4${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}; export LD_LIBRARY_PATH
 shift 4
-exec "$@"
+exec "$@" 9>&9
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from clirunner import Cli
 from devices.adbd import AdbPhoneFactory
-from devices.base import SshDevice
+from devices.base import DeviceUnavailable, SshDevice
 from devices.inprocess import InProcessDevice
 from devices.processes import wait_until
 from external_tools import write_litert, write_replay, write_script
@@ -362,6 +363,29 @@ def test_another_measurement_is_not_disturbed(base: Path, tmp_path: Path) -> Non
             profile(tool, busy_s=0.0)
     assert profile(tool).latency.count  # and it goes when it is free
     assert json.loads((base / "lock").read_text())["models"] == [TFLITE.name]
+
+
+@pytest.mark.device
+def test_the_lock_holds_in_androids_shell(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mksh = shutil.which("mksh")
+    if mksh is None:
+        raise DeviceUnavailable("no mksh here: install the package")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sh").symlink_to(mksh)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    # The tool itself has the lock: another one is refused while it runs.
+    tool = write_replay(tmp_path / "tool", "benchmark_model")
+    lines = tool.read_text().splitlines()
+    lines.insert(1, f"flock -n {base}/lock true && echo free >>{tmp_path}/seen")
+    tool.write_text("\n".join(lines) + "\n")
+    assert profile(tool, busy_s=0.0).latency.count
+    assert not (tmp_path / "seen").exists()
+    with (base / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DeviceBusy, match=TFLITE.name):
+            profile(tool, busy_s=0.0)
 
 
 def test_what_arrives_damaged_is_not_run(
