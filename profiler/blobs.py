@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import platform
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from ..errors import IntegrityError, NoSpaceOnDevice
 from ..files import sha256_file
 from .deploy import DIRECTORY_VARIABLE, Agent, part_of, remove
 from .garbage import understood
+from .owner import owner_name
 
 #: Room left on the device's disk for results.
 MARGIN_BYTES = 4 << 20
@@ -177,5 +176,5 @@ def resumable_part(final: str) -> str:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         machine = hex(uuid.getnode())
-    whose = f"{machine} {platform.node()} {getpass.getuser()}"
+    whose = f"{machine} {owner_name()}"
     return f"{final}.{hashlib.sha256(whose.encode()).hexdigest()[:8]}.part"

@@ -135,6 +135,8 @@ SAMPLING: dict[Mode, Sampling] = {
         both=True,
         min_rounds=20,
         min_queries=1024,
+        max_queries=5_000_000,
+        keep_queries=100_000,
         warm_up_max_s=30,
         cold_starts=5,
         power_s=10,
@@ -149,7 +151,6 @@ def sustained(minutes: float) -> Sampling:
         queries=1,
         seconds=60 * minutes,
         min_queries=20,
-        max_queries=5_000_000,
         keep_queries=500_000,
         conditions_every_s=max(1.0, minutes / 6),
     )

@@ -68,11 +68,15 @@ def this_owner() -> Owner:
 
 def owner_name() -> str:
     """user@host of this process."""
+    return f"{user_name()}@{platform.node() or 'unknown'}"
+
+
+def user_name() -> str:
+    """This process's user; the number, where a container has no name for it."""
     try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        user = str(os.getuid())
-    return f"{user}@{platform.node() or 'unknown'}"
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())
 
 
 def duration_text(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -156,7 +157,7 @@ def _too_few(
 def _throttled(conditions: Sequence[Conditions]) -> list[str]:
     held_back = [moment for moment in conditions if moment.throttled]
     if not held_back:
-        return []
+        return _throttled_between(conditions)
     hottest = max((m.temperature_c for m in held_back if m.temperature_c is not None), default=None)
     heat = "" if hottest is None else f", at up to {hottest:.0f} °C"
     flags = ", ".join(sorted({m.throttled_flags for m in held_back if m.throttled_flags}))
@@ -165,6 +166,25 @@ def _throttled(conditions: Sequence[Conditions]) -> list[str]:
         f"{f' ({flags})' if flags else ''}: it is too hot or its power supply is too weak; let it "
         "cool down, add a heat sink or fan, use the maker's power supply, and measure again"
     ]
+
+
+def _throttled_between(conditions: Sequence[Conditions]) -> list[str]:
+    """What no look saw, but a Raspberry Pi's firmware has kept: bits 16 to 19, "since boot"."""
+    seen = [(m.throttled_flags, _since_boot(m.throttled_flags)) for m in conditions]
+    told = [(flags, bits) for flags, bits in seen if bits is not None]
+    if not told or not told[-1][1] & ~told[0][1]:
+        return []
+    return [
+        f"the device slowed itself down between two looks at it ({told[0][0]} before, "
+        f"{told[-1][0]} after): it is too hot or its power supply is too weak; let it cool down, "
+        "use the maker's power supply, and measure again"
+    ]
+
+
+def _since_boot(flags: str | None) -> int | None:
+    if flags is None or not re.fullmatch("0x[0-9a-f]{1,8}", flags):
+        return None
+    return int(flags, 16) >> 16 & 0xF
 
 
 def _frequency(conditions: Sequence[Conditions], cpus: Sequence[int] | None) -> list[str]:

@@ -64,11 +64,13 @@ class Order:
             if not self.sampling.both:
                 enough = math.ceil(1000 * self.sampling.seconds / self.estimate_ms)
                 wanted = max(self.sampling.min_queries, min(wanted, enough))
-        return min(wanted, self.sampling.max_queries)
+        return min(wanted, MOST_RUNS)
 
 
 #: Inferences of the run that takes the operators' times.
 OPERATOR_RUNS = 20
+#: More are not asked for: such a tool keeps all of them in memory, and some write each down.
+MOST_RUNS = 100_000
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .. import validity
 from ..job import Sampling
 from ..result import Conditions, Validity
-from .base import Figures
+from .base import MOST_RUNS, Figures
 from .figures import Acceleration, ReportedLatency
 
 #: Half the 95% interval of the mean by the mean, were the inferences independent. The mean is all
@@ -33,6 +34,7 @@ def judge_external(
     be seen, and spread by the standard deviation alone.
     """
     samples = figures.samples_ms or ()
+    sampling = replace(sampling, max_queries=min(sampling.max_queries, MOST_RUNS))
     judged = validity.judge(
         samples,
         sampling,

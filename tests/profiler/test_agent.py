@@ -30,6 +30,7 @@ from edgewright.profiler.agent import (
     conditions,
     device,
     jobs,
+    locks,
     processes,
     thermal,
     uptime,
@@ -323,6 +324,22 @@ def test_the_lock_is_for_the_whole_device(workplace: Workplace, tmp_path: Path) 
     ask("stop", first)
     ask("start", second)
     workplace.finish(second)
+
+
+def test_a_lock_is_seen_where_the_kernel_lists_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a phone, whose shell may not read /proc/locks."""
+    path = tmp_path / "lock"
+    for proc in (common.PROC, str(tmp_path / "unreadable")):
+        monkeypatch.setattr(common, "PROC", proc)
+        assert not locks.is_locked(str(path))
+        with path.open("w") as holder:
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            assert locks.is_locked(str(path))
+            fcntl.flock(holder, fcntl.LOCK_UN)
+            assert not locks.is_locked(str(path))
+        path.unlink()
 
 
 def test_stop_leaves_no_process(workplace: Workplace, tmp_path: Path) -> None:

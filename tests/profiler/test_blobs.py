@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pwd
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_hosts_do_not_share_an_unfinished_copy(
 ) -> None:
     with pytest.raises(Unreachable):
         deploy(install_agent(Cut(1), base=str(base)), [model])
-    monkeypatch.setattr(host_blobs.platform, "node", lambda: "another")
+    monkeypatch.setattr(host_blobs, "owner_name", lambda: "ann@another")
     with pytest.raises(Unreachable):
         deploy(install_agent(Cut(1), base=str(base)), [model])
     assert len(unfinished(base)) == 2
@@ -211,3 +212,18 @@ def test_small_files_and_gone_ones_are_not_noted(tmp_path: Path) -> None:
     blobs.noted_sha256(str(large.with_name("renamed")))
     assert list(json.loads((tmp_path / "blobs.json").read_text())) == ["renamed"]
     assert blobs.noted_sha256(str(large)) is None
+
+
+def test_a_user_without_a_name_sends_large_files_too(
+    base: Path, model: Blob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may run as a number that is in no list of users."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    deployed = deploy(install_agent(LocalTransport(), base=str(base)), [model])
+    assert deployed.sent_bytes == model.size_bytes

@@ -450,6 +450,7 @@ def test_the_clockless_tool_is_asked_for_as_many_as_the_time_takes() -> None:
     assert with_estimate(1e-6) == SAMPLING["quick"].max_queries
     release = Order(**{**vars(quick), "sampling": SAMPLING["release"], "estimate_ms": 10})
     assert release.times == 6000
+    assert Order(**{**vars(release), "estimate_ms": 1e-3}).times == 100_000, "no more are asked for"
 
 
 def test_commands_are_those_of_the_tools() -> None:

@@ -43,13 +43,19 @@ def test_a_quiet_run_is_valid() -> None:
         ([20.0] * 1024, 20, "release", False),  # 20 s
         ([60.0] * 1024, 20, "release", True),
         ([60.0] * 1024, 19, "release", False),
-        ([0.1] * 100_000, 20, "release", True),  # more than anybody needs
+        ([0.1] * 100_000, 20, "release", False),  # 10 s
     ],
 )
 def test_enough_samples(samples: list[float], rounds: int, mode: str, valid: bool) -> None:
     found = verdict(samples, rounds=rounds, mode=mode)
     assert found.valid is valid
     assert valid or "too few samples" in found.reasons[0]
+
+
+def test_time_between_the_samples_counts() -> None:
+    fast = [0.1] * 100_000
+    assert verdict(fast, mode="release", unkept_s=50).valid
+    assert not verdict(fast, mode="release", unkept_s=49).valid
 
 
 def test_throttling_is_told_with_a_remedy() -> None:
@@ -59,6 +65,20 @@ def test_throttling_is_told_with_a_remedy() -> None:
     [reason] = verdict(QUIET, conditions=conditions).reasons
     assert "2 of 2" in reason and "85 °C" in reason and "0x50005" in reason
     assert "heat sink" in reason and "power supply" in reason
+
+
+def pi_looks(*flags: str) -> list[Conditions]:
+    return [
+        look.model_copy(update={"throttled": False, "throttled_flags": text})
+        for look, text in zip(looks(*[1_500_000_000] * len(flags)), flags, strict=True)
+    ]
+
+
+def test_throttling_that_no_look_saw_is_what_the_firmware_remembers() -> None:
+    [reason] = verdict(QUIET, conditions=pi_looks("0x0", "0x0", "0x60000")).reasons
+    assert "between two looks" in reason and "0x0 before, 0x60000 after" in reason
+    assert verdict(QUIET, conditions=pi_looks("0x50000", "0x50000")).valid, "long ago"
+    assert verdict(QUIET, conditions=pi_looks("", "thermal status none")).valid
 
 
 def test_a_change_of_frequency_counts_only_while_measuring() -> None:
