@@ -152,6 +152,11 @@ def judge_slowdown(
         for name, each in (("the reference", reference), ("the run", run))
         if not each.validity.valid
     ]
+    if run.batch != reference.batch:
+        reasons.append(
+            f"an inference of the reference takes {reference.batch} samples, one of the run "
+            f"{run.batch}: their times are not of the same work"
+        )
     if run.correctness.status != "passed":
         reasons.append(f"the run's answers are not right: {run.correctness.reason}")
     if max_slowdown is not None:

@@ -89,6 +89,11 @@ class Conductor:
             model.result["conditions"] = self.conditions
         self.look("before")
         idle_w = self.idle_power(group)
+        wanted = {"energy": idle_w, "operators": self.job.get("operators")}
+        last = [phase for phase, is_wanted in wanted.items() if is_wanted]
+        for model in group:
+            unless_done = "not done in %g s" % self.job["deadline_s"]
+            model.result["missing"].update(dict.fromkeys(last, unless_done))
         for model in group:
             self.take(model, ("load", "first inference", "reference inputs"))
         for model in group:
@@ -108,12 +113,9 @@ class Conductor:
                 self.tell(model, always=model.done)
             forwards = not forwards
         self.look("after")
-        if idle_w:
+        for phase in last:
             for model in group:
-                self.take(model, ("energy",))
-        if self.job.get("operators"):
-            for model in group:
-                self.take(model, ("operators",))
+                self.take(model, (phase,))
         for model in group:
             model.end()
 

@@ -10,8 +10,9 @@ from small_models import COLD_START
 
 from edgewright.exporters.artifact import Artifact
 from edgewright.exporters.candidate import Candidate, Status
-from edgewright.profiler.gate import Judged, Limits, decide, judge
+from edgewright.profiler.gate import Judged, Limits, decide, judge, judge_slowdown
 from edgewright.profiler.result import Correctness, DeviceFacts, Run, RuntimeFacts, Validity
+from edgewright.profiler.stats import compare_runs
 from edgewright.targets.finding import CheckResult, Finding
 from edgewright.targets.load import load_target
 
@@ -153,3 +154,11 @@ def test_a_crash_on_one_of_two_devices_is_no_proof() -> None:
     item = judged(run(QUICK), run(SLOW))[1]
     assert item.is_faster
     assert not replace(item, runs={**item.runs, "other": run(QUICK)}).is_faster
+
+
+def test_inferences_of_other_batches_are_not_compared() -> None:
+    one, four = run(10), run(40).model_copy(update={"batch": 4})
+    verdict = judge_slowdown(one, four, compare_runs(one, four), 10)
+    assert not verdict.passed
+    assert "takes 1 samples, one of the run 4" in verdict.reasons[0]
+    assert judge_slowdown(one, one, compare_runs(one, one), 10).passed

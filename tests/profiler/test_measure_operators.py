@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import helper
-from small_models import GOLDEN, SECONDS, SHORT, matmul, measured, save
+from small_models import GOLDEN, LONG, SECONDS, SHORT, matmul, measured, save
 
 from edgewright.profiler.agent import common, jobs
 from edgewright.profiler.agent.memory import Memory
@@ -85,6 +85,16 @@ def test_what_goes_wrong_there_costs_no_sample(settings: MeasureSettings, tmp_pa
     assert run.operators is None
     assert "exist" in run.missing["operators"]
     assert len(run.samples_ms) > 8
+
+
+def test_what_the_deadline_leaves_out_is_said_of_every_model(
+    settings: MeasureSettings, tmp_path: Path
+) -> None:
+    models = [measured(matmul(tmp_path / f"{name}.onnx")) for name in "ab"]
+    short = replace(settings, sampling=LONG, deadline_s=5)
+    for run in runs_of(measure(LocalTransport(), models, short)):
+        assert run.operators is None
+        assert run.missing["operators"] == "not done in 5 s"
 
 
 def test_what_the_model_added_to_memory(settings: MeasureSettings, tmp_path: Path) -> None:
