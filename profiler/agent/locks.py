@@ -24,7 +24,8 @@ def is_locked(path: str) -> bool:
     except OSError:
         return _is_refused(path)
     return any(
-        words[1:2] == ["FLOCK"] and words[5].endswith(inode) for words in map(str.split, lines)
+        words[1:2] == ["FLOCK"] and "".join(words[5:6]).endswith(inode)
+        for words in map(str.split, lines)
     )
 
 
