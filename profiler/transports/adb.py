@@ -6,39 +6,25 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import DeviceError, DeviceTimeout, EdgewrightError, Unreachable
-from ...files import written_whole
+from ...errors import DeviceTimeout, EdgewrightError, Unreachable
+from . import shell_copy
 from .adb_address import parse_adb_address
 from .adb_errors import device_error, library_errors
 from .adb_link import Link
 from .adb_stream import ShellStream
 from .base import Completed, Progress
 from .commands import (
-    RECEIVE,
-    RECEIVE_REST,
-    SEND,
     SUPERVISED_FOR,
     checked_command,
     last_words,
     shell_line,
 )
-from .copying import (
-    checked_path,
-    file_error,
-    pieces_of,
-    report,
-    size_of_source,
-    temporary_beside,
-    unreadable_source,
-)
 
 DIRECTORY = "/data/local/tmp/edgewright"
 """The one place where adb's user may write files and run them."""
-
-STALL_TIMEOUT_S = 60.0
-"""How long a copy may stand still."""
 
 KILL_PATIENCE_S = 5.0
 """How long to wait for the word that a command that took too long was killed."""
@@ -51,7 +37,6 @@ DEVICE_GRACE_S = 15
 
 _SERVICE = b"shell,v2,raw:exec "
 _MAX_LINE_BYTES = 0xFFFF - len(_SERVICE)  # the length of a request is four hexadecimal digits
-_SIZE_LINE_BYTES = 64
 
 
 class AdbTransport:
@@ -95,12 +80,12 @@ class AdbTransport:
         limit = str(int(timeout_s) + DEVICE_GRACE_S)
         stdout: list[bytes] = []
         with self._program(SUPERVISED_FOR, [limit, mark, *arguments], mark) as stream:
-            with self._mapped():
+            with self.mapped():
                 if not stream.collect(stdout, time.monotonic() + timeout_s):
                     stream.close_input()  # the script kills the command when its input ends
                     stream.collect(stdout, time.monotonic() + KILL_PATIENCE_S)
                     raise self._too_slow(arguments[0], timeout_s, stream, stdout)
-            code = self._exit_code(stream)
+            code = self.exit_code(stream)
             return Completed(code, b"".join(stdout).decode(errors="replace"), stream.stderr)
 
     def push(
@@ -121,28 +106,7 @@ class AdbTransport:
             Unreachable, Unauthorized: there is no usable device, or it was lost.
             DeviceError: `remote` can't be written.
         """
-        size = size_of_source(local)
-        target = checked_path(remote)
-        script = RECEIVE_REST if resume else RECEIVE
-        arguments = [target, f"{mode:o}", str(size)]
-        with self._program(
-            script, arguments if resume else [*arguments, temporary_beside(target)]
-        ) as stream:
-            done = self._size_line(stream, "write", remote)[0] if resume else 0
-            if done > size:
-                raise DeviceError(f"{self.address}: it says that {done} of {size} bytes are there")
-            report(progress, done, size)
-            for piece in pieces_of(local, lambda error: unreadable_source(local, error), done):
-                with self._mapped():
-                    if not stream.send(piece, STALL_TIMEOUT_S):
-                        break
-                done += len(piece)
-                report(progress, done, size)
-            if self._code_at_end(stream) != 0:
-                said = stream.stderr or f"{size} bytes were expected, and not all of them arrived"
-                raise file_error(self.address, "write", remote, said)
-            if done != size:
-                raise DeviceError(f"{self.address}: {local} changed while it was copied")
+        shell_copy.push(self._copy, self.address, local, remote, progress, mode, resume)
 
     def pull(self, remote: str, local: Path, progress: Progress | None = None) -> None:
         """Copies a file; `local` is complete, or as it was before, when this fails.
@@ -153,24 +117,7 @@ class AdbTransport:
             Unreachable, Unauthorized: there is no usable device, or it was lost.
             DeviceError: `remote` can't be read, or changed meanwhile.
         """
-        with (
-            self._program(SEND, [checked_path(remote)]) as stream,
-            written_whole(local) as temporary,
-            temporary.open("wb") as handle,
-        ):
-            size, piece = self._size_line(stream, "read", remote)
-            piece = piece or self._read(stream)
-            done = 0
-            report(progress, done, size)
-            while piece:
-                handle.write(piece)
-                done += len(piece)
-                report(progress, done, size)
-                piece = self._read(stream)
-            if self._code_at_end(stream) != 0:
-                raise file_error(self.address, "read", remote, stream.stderr)
-            if done != size:
-                raise DeviceError(f"{self.address}: {remote} changed while it was copied")
+        shell_copy.pull(self._copy, self.address, remote, local, progress)
 
     def close(self) -> None:
         """Does nothing: nothing stays open between two calls, and the adb server is everybody's."""
@@ -189,7 +136,7 @@ class AdbTransport:
                 stream.close()
 
     @contextlib.contextmanager
-    def _mapped(self) -> Iterator[None]:
+    def mapped(self) -> Iterator[None]:
         """Turns what adbutils and sockets raise inside into our errors."""
         try:
             yield
@@ -197,7 +144,7 @@ class AdbTransport:
             raise
         except TimeoutError as error:
             raise DeviceTimeout(
-                f"{self.address}: nothing moved for {STALL_TIMEOUT_S:g} s"
+                f"{self.address}: nothing moved for {shell_copy.STALL_TIMEOUT_S:g} s"
             ) from error
         except library_errors() as error:
             raise device_error(error, self.address) from error
@@ -210,37 +157,16 @@ class AdbTransport:
         """The error of a lost link, of which nothing is kept."""
         return Unreachable(f"{self.address}: the connection was lost: {self._link.why_lost()}")
 
-    def _exit_code(self, stream: ShellStream) -> int:
+    def exit_code(self, stream: ShellStream) -> int:
         """The exit code of the program that ended."""
         if stream.exit_code is None:
             raise self._lost()
         return stream.exit_code
 
-    def _code_at_end(self, stream: ShellStream) -> int:
-        """The exit code of a copy's program, to which nothing more is sent."""
-        with self._mapped():
-            stream.close_input()
-            if not stream.collect([], time.monotonic() + STALL_TIMEOUT_S):
-                raise TimeoutError
-        return self._exit_code(stream)
-
-    def _read(self, stream: ShellStream) -> bytes:
-        with self._mapped():
-            return stream.read(time.monotonic() + STALL_TIMEOUT_S)
-
-    def _size_line(self, stream: ShellStream, doing: str, remote: str) -> tuple[int, bytes]:
-        """The number that a copy's program begins with, and what came after it."""
-        received = b""
-        while b"\n" not in received and len(received) < _SIZE_LINE_BYTES:
-            piece = self._read(stream)
-            if not piece:
-                self._exit_code(stream)
-                raise file_error(self.address, doing, remote, stream.stderr)
-            received += piece
-        number, _, rest = received.partition(b"\n")
-        if not number.strip().isdigit():
-            raise DeviceError(f"{self.address}: the device sent {number!r:.80}, not a size")
-        return int(number), rest
+    @contextlib.contextmanager
+    def _copy(self, script: str, arguments: list[str]) -> Iterator[shell_copy.Program]:
+        with self._program(script, arguments) as stream:
+            yield _Program(self, stream)
 
     def _too_slow(
         self, name: str, timeout_s: float, stream: ShellStream, stdout: list[bytes]
@@ -251,3 +177,26 @@ class AdbTransport:
             f"{self.address}: {name} did not end in {timeout_s:g} s; {fate}"
             + (f"; its last words were {said!r}" if said else "")
         )
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A copy's script at the other end of a stream."""
+
+    transport: AdbTransport
+    stream: ShellStream
+
+    def send(self, piece: bytes) -> bool:
+        with self.transport.mapped():
+            return self.stream.send(piece, shell_copy.STALL_TIMEOUT_S)
+
+    def read(self) -> bytes:
+        with self.transport.mapped():
+            return self.stream.read(time.monotonic() + shell_copy.STALL_TIMEOUT_S)
+
+    def end(self) -> tuple[int, str]:
+        with self.transport.mapped():
+            self.stream.close_input()
+            if not self.stream.collect([], time.monotonic() + shell_copy.STALL_TIMEOUT_S):
+                raise TimeoutError
+        return self.transport.exit_code(self.stream), self.stream.stderr

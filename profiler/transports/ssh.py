@@ -5,31 +5,20 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DeviceError, DeviceTimeout, EdgewrightError, Unreachable
-from ...files import written_whole
+from . import shell_copy
 from .base import Completed, Progress
 from .commands import (
-    RECEIVE,
-    RECEIVE_REST,
-    SEND,
     SUPERVISED,
     checked_command,
     last_words,
     shell_line,
 )
-from .copying import (
-    PIECE_BYTES,
-    checked_path,
-    file_error,
-    pieces_of,
-    report,
-    size_of_source,
-    temporary_beside,
-    unreadable_source,
-)
+from .copying import PIECE_BYTES
 from .ssh_address import parse_ssh_address
 from .ssh_config import find_destination
 from .ssh_connection import Connection
@@ -39,14 +28,8 @@ from .ssh_output import Output
 if TYPE_CHECKING:
     import paramiko
 
-STALL_TIMEOUT_S = 60.0
-"""How long a copy may stand still."""
-
 KILL_PATIENCE_S = 5.0
 """How long to wait for the word that a command that took too long was killed."""
-
-
-_SIZE_LINE_BYTES = 64
 
 
 class SshTransport:
@@ -90,12 +73,12 @@ class SshTransport:
         arguments = checked_command(command)
         with self._session(shell_line(SUPERVISED, arguments)) as channel:
             output = Output(channel)
-            with self._mapped():
+            with self.mapped():
                 if not output.collect(time.monotonic() + timeout_s):
                     channel.shutdown_write()  # SUPERVISED kills the command when its input ends
                     output.collect(time.monotonic() + KILL_PATIENCE_S)
                     raise self._too_slow(arguments[0], timeout_s, output)
-            return Completed(self._exit_code(output), output.stdout, output.stderr)
+            return Completed(self.exit_code(output), output.stdout, output.stderr)
 
     def push(
         self,
@@ -115,30 +98,7 @@ class SshTransport:
             Unreachable, HostKeyMismatch, Unauthorized: there is no connection, or it was lost.
             DeviceError: `remote` can't be written.
         """
-        size = size_of_source(local)
-        target = checked_path(remote)
-        arguments = [target, f"{mode:o}", str(size)]
-        if resume:
-            line = shell_line(RECEIVE_REST, arguments)
-        else:
-            line = shell_line(RECEIVE, [*arguments, temporary_beside(target)])
-        with self._session(line) as channel:
-            done = self._size_line(channel, "write", remote)[0] if resume else 0
-            if done > size:
-                raise DeviceError(f"{self.address}: it says that {done} of {size} bytes are there")
-            report(progress, done, size)
-            for piece in pieces_of(local, lambda error: unreadable_source(local, error), done):
-                with self._mapped():
-                    if not _send(channel, piece):
-                        break
-                done += len(piece)
-                report(progress, done, size)
-            output = self._rest(channel)
-            if self._exit_code(output) != 0:
-                said = output.stderr or f"{size} bytes were expected, and not all of them arrived"
-                raise file_error(self.address, "write", remote, said)
-            if done != size:
-                raise DeviceError(f"{self.address}: {local} changed while it was copied")
+        shell_copy.push(self._program, self.address, local, remote, progress, mode, resume)
 
     def pull(self, remote: str, local: Path, progress: Progress | None = None) -> None:
         """Copies a file; `local` is complete, or as it was before, when this fails.
@@ -149,25 +109,7 @@ class SshTransport:
             Unreachable, HostKeyMismatch, Unauthorized: there is no connection, or it was lost.
             DeviceError: `remote` can't be read, or changed meanwhile.
         """
-        with (
-            self._session(shell_line(SEND, [checked_path(remote)])) as channel,
-            written_whole(local) as temporary,
-            temporary.open("wb") as handle,
-        ):
-            size, piece = self._size_line(channel, "read", remote)
-            piece = piece or self._receive(channel)
-            done = 0
-            report(progress, done, size)
-            while piece:
-                handle.write(piece)
-                done += len(piece)
-                report(progress, done, size)
-                piece = self._receive(channel)
-            output = self._rest(channel)
-            if self._exit_code(output) != 0:
-                raise file_error(self.address, "read", remote, output.stderr)
-            if done != size:
-                raise DeviceError(f"{self.address}: {remote} changed while it was copied")
+        shell_copy.pull(self._program, self.address, remote, local, progress)
 
     def close(self) -> None:
         """Ends the connection; the next call would connect again."""
@@ -181,11 +123,11 @@ class SshTransport:
         if self._connection is None or not self._connection.is_alive:
             self.close()
             self._connection = Connection(self._destination)
-        with self._mapped():
+        with self.mapped():
             channel = self._connection.open_session()
         try:
-            channel.settimeout(STALL_TIMEOUT_S)
-            with self._mapped():
+            channel.settimeout(shell_copy.STALL_TIMEOUT_S)
+            with self.mapped():
                 channel.exec_command(line)
             yield channel
         finally:
@@ -193,7 +135,7 @@ class SshTransport:
                 channel.close()
 
     @contextlib.contextmanager
-    def _mapped(self) -> Iterator[None]:
+    def mapped(self) -> Iterator[None]:
         """Turns what paramiko raises inside into our errors."""
         try:
             yield
@@ -209,7 +151,7 @@ class SshTransport:
                 raise
             if isinstance(error, TimeoutError):
                 raise DeviceTimeout(
-                    f"{self.address}: nothing moved for {STALL_TIMEOUT_S:g} s"
+                    f"{self.address}: nothing moved for {shell_copy.STALL_TIMEOUT_S:g} s"
                 ) from error
             raise device_error(error, self.address) from error
 
@@ -219,7 +161,7 @@ class SshTransport:
         self.close()
         return connection.why_lost() if connection else Unreachable(f"{self.address}: disconnected")
 
-    def _exit_code(self, output: Output) -> int:
+    def exit_code(self, output: Output) -> int:
         """The exit code of the command that ended."""
         if output.exit_code is not None:
             return output.exit_code
@@ -238,35 +180,36 @@ class SshTransport:
             + (f"; its last words were {said!r}" if said else "")
         )
 
-    def _size_line(self, channel: paramiko.Channel, doing: str, remote: str) -> tuple[int, bytes]:
-        """The number that a copy's program begins with, and what came after it."""
-        received = b""
-        while b"\n" not in received and len(received) < _SIZE_LINE_BYTES:
-            piece = self._receive(channel)
-            if not piece:
-                output = self._rest(channel)
-                self._exit_code(output)
-                raise file_error(self.address, doing, remote, output.stderr)
-            received += piece
-        number, _, rest = received.partition(b"\n")
-        if not number.strip().isdigit():
-            raise DeviceError(f"{self.address}: the device sent {number!r:.80}, not a size")
-        return int(number), rest
+    @contextlib.contextmanager
+    def _program(self, script: str, arguments: list[str]) -> Iterator[shell_copy.Program]:
+        with self._session(shell_line(script, arguments)) as channel:
+            yield _Program(self, channel)
 
-    def _receive(self, channel: paramiko.Channel) -> bytes:
-        with self._mapped():
-            piece: bytes = channel.recv(PIECE_BYTES)
+
+@dataclass(frozen=True)
+class _Program:
+    """A copy's script at the other end of a channel."""
+
+    transport: SshTransport
+    channel: paramiko.Channel
+
+    def send(self, piece: bytes) -> bool:
+        with self.transport.mapped():
+            return _send(self.channel, piece)
+
+    def read(self) -> bytes:
+        with self.transport.mapped():
+            piece: bytes = self.channel.recv(PIECE_BYTES)
         return piece
 
-    def _rest(self, channel: paramiko.Channel) -> Output:
-        """What a copy's program says at its end; nothing more is sent to it."""
-        output = Output(channel)
-        with self._mapped():
+    def end(self) -> tuple[int, str]:
+        output = Output(self.channel)
+        with self.transport.mapped():
             with contextlib.suppress(OSError):  # it may have ended already
-                channel.shutdown_write()
-            if not output.collect(time.monotonic() + STALL_TIMEOUT_S):
+                self.channel.shutdown_write()
+            if not output.collect(time.monotonic() + shell_copy.STALL_TIMEOUT_S):
                 raise TimeoutError
-        return output
+        return self.transport.exit_code(output), output.stderr
 
 
 def _send(channel: paramiko.Channel, piece: bytes) -> bool:

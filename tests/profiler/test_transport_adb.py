@@ -300,7 +300,7 @@ def test_a_copy_that_stands_still_on_a_live_link_ends(
     transport: Transport, phone: AdbPhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the phone's storage hangs."""
-    monkeypatch.setattr("edgewright.profiler.transports.adb.STALL_TIMEOUT_S", 1.5)
+    monkeypatch.setattr("edgewright.profiler.transports.shell_copy.STALL_TIMEOUT_S", 1.5)
     source = tmp_path / "source"
     source.write_bytes(MEGABYTE * 40)
 
