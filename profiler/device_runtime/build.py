@@ -139,6 +139,9 @@ def _collect(
     libraries |= {name: libraries[to] for name, to in links.items() if to in libraries}
     for path, content in read_wheel(wheel):
         files[f"site/{path}"] = content
+    for path in files:
+        if ".." in path.split("/"):
+            raise UsageError(f"a package or wheel has a file outside itself: {path}")
     stdlib = f"lib/python{python}/"
     patterns = [pattern.replace("stdlib/", stdlib, 1) for pattern in recipe.left_out]
     left_out = re.compile("|".join(map(fnmatch.translate, patterns)))

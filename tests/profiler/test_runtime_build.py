@@ -168,6 +168,14 @@ def test_a_module_of_the_runtime_that_can_not_be_loaded(parts: Path, tmp_path: P
         build_runtime(RECIPE, PackageSource(directory=parts), tmp_path)
 
 
+def test_a_wheel_that_reaches_out_of_its_directory(parts: Path, tmp_path: Path) -> None:
+    [wheel] = parts.glob("*.whl")
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("../../../outside.py", "VALUE = 1\n")
+    with pytest.raises(UsageError, match=r"outside itself: site/\.\./"):
+        build_runtime(RECIPE, PackageSource(directory=parts), tmp_path)
+
+
 def test_packages_without_a_python(parts: Path, tmp_path: Path) -> None:
     name = f"python{PYTHON}-minimal"
     (parts / f"{name}_1.2.3-4_amd64.deb").unlink()
