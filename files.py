@@ -21,6 +21,18 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def user_path(text: str) -> Path:
+    """A path as people write it: `~` is the user's home, `~ann` is Ann's.
+
+    Raises:
+        UsageError: there is no such user, or no such home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text}: nobody knows where that home is") from error
+
+
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, renamed to it when the block ends without an error.

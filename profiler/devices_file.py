@@ -19,7 +19,7 @@ import tomlkit
 from pydantic import Field, field_validator
 
 from ..errors import UsageError
-from ..files import write_text
+from ..files import user_path, write_text
 from ..targets.load import load_target
 from ..targets.profile import Model
 from ..targets.toml_file import read_toml
@@ -90,7 +90,7 @@ def read_devices() -> dict[str, FoundDevice]:
     return {
         name: FoundDevice(
             name=name,
-            address=device.address,
+            address=without_password(device.address),  # one with a password is refused later
             target=_beside(path, device.target),
             note=device.note,
         )
@@ -167,7 +167,7 @@ def add_device(
     if target is not None:
         load_target(target)
         if _is_path(target):
-            target = str(Path(target).expanduser().resolve())
+            target = str(user_path(target).resolve())
     known = read_devices()
     if name in known and not replace:
         raise UsageError(
@@ -223,4 +223,4 @@ def _is_path(target: str) -> bool:
 def _beside(path: Path, target: str | None) -> str | None:
     if target is None or not _is_path(target):
         return target
-    return str(path.parent / Path(target).expanduser())
+    return str(path.parent / user_path(target))

@@ -6,6 +6,9 @@ import os
 import tomllib
 from pathlib import Path
 
+from ..errors import UsageError
+from ..files import user_path
+
 DEVICES_VARIABLE = "EDGEWRIGHT_DEVICES"
 
 
@@ -13,7 +16,7 @@ def devices_path() -> Path:
     """The devices file: what EDGEWRIGHT_DEVICES names, else in the user's configuration."""
     named = os.environ.get(DEVICES_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return user_path(named)
     configuration = os.environ.get("XDG_CONFIG_HOME", "")
     # The XDG base directory specification: a relative path counts as none.
     folder = Path(configuration) if configuration.startswith("/") else Path.home() / ".config"
@@ -25,5 +28,5 @@ def device_names(beginning: str = "") -> list[str]:
     try:
         devices = tomllib.loads(devices_path().read_text(encoding="utf-8")).get("devices", {})
         return sorted(name for name in devices if name.startswith(beginning))
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, UsageError, ValueError, TypeError, AttributeError, RecursionError):
         return []

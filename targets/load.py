@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from ..errors import UsageError
+from ..files import user_path
 from .probe import probe_host
 from .profile import Limits, Model, TargetProfile
 from .toml_file import TomlDocument, parse_toml, parse_toml_text, validate_toml
@@ -36,7 +37,7 @@ def load_target(name_or_path: str) -> TargetProfile:
         UsageError: no such device or file, or the file is wrong (it says which line and key).
     """
     if name_or_path.endswith(".toml") or "/" in name_or_path or "\\" in name_or_path:
-        return _profile(parse_toml(Path(name_or_path).expanduser()))
+        return _profile(parse_toml(user_path(name_or_path)))
     documents = _built_in()
     wanted = name_or_path.strip().lower()
     for document in documents:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DeviceError, IntegrityError, NoSpaceOnDevice, RuntimeMissing, UsageError
-from ...files import sha256_file
+from ...files import sha256_file, user_path
 from ..deploy import DIRECTORY_VARIABLE, device_directory, remove
 from ..transports.base import Transport
 
@@ -151,8 +151,8 @@ def find_program(
                 hint=f"say where it is, on this machine or on the device: --runner-path .../{name}",
             )
         return Program(path, path.rpartition("/")[0], hash_there(transport, path))
-    local = Path(given).expanduser()
-    if not local.exists():
+    local = user_path(given)
+    if not _is_here(local):
         sha256 = hash_there(transport, given)
         if sha256 is None:
             raise RuntimeMissing(
@@ -183,6 +183,13 @@ def find_program(
         mode = 0o700 if is_program else 0o600
         deliver(transport, file, sha256, f"{directory}/{file.name}", journal, mode=mode)
     return Program(f"{directory}/{program.name}", directory, own)
+
+
+def _is_here(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file system here takes may be one there
+        return False
 
 
 def _name_of(files: Sequence[Path], hashes: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
+from ...files import user_path
 from .ssh_address import SshAddress, parse_ssh_address
 
 CONFIG_VARIABLE = "EDGEWRIGHT_SSH_CONFIG"
@@ -103,7 +104,7 @@ class _Finder:
             port=port,
             user=user,
             known_as=options.get("hostkeyalias") or known_host_name(host, port),
-            identity_files=tuple(Path(name) for name in options.get("identityfile", ())),
+            identity_files=tuple(user_path(name) for name in options.get("identityfile", ())),
             identities_only=options.get("identitiesonly", "no").lower() == "yes",
             known_hosts=tuple(self._known_hosts(options, host, port, user)),
             hash_known_hosts=options.get("hashknownhosts", "no").lower() == "yes",
@@ -158,11 +159,11 @@ class _Finder:
         ):
             named = options.get(key, usual)
             # A quoted name comes without its quotes, so blanks need not separate names.
-            whole = Path(named).expanduser().is_file()
+            whole = user_path(named).is_file()
             for name in [named] if whole else _words(self._path, named):
                 if name.lower() != "none":
                     full = re.sub("%.", lambda match: tokens.get(match[0], match[0]), name)
-                    yield Path(full).expanduser()
+                    yield user_path(full)
 
     def _number(self, options: Mapping[str, Any], key: str, default: int) -> int:
         value = options.get(key, default)
@@ -204,7 +205,7 @@ def _lines(path: Path, includes_left: int) -> Iterator[str]:
             yield line
             continue
         for pattern in _words(path, include[1]):
-            full = Path.home() / ".ssh" / Path(pattern).expanduser()
+            full = Path.home() / ".ssh" / user_path(pattern)
             for included in sorted(glob.glob(str(full))):  # noqa: PTH207 - may be absolute
                 yield from _lines(Path(included), includes_left - 1)
 

@@ -183,3 +183,19 @@ def test_a_file_that_can_t_be_read_or_written(file: Path) -> None:
         read_devices()
     with pytest.raises(UsageError, match="Is a directory"):
         add_device("pi", "local")
+
+
+def test_a_password_in_the_file_is_never_shown(file: Path) -> None:
+    written(file, 'schema_version = 1\n[devices.pi]\naddress = "ssh://u:secret@host"\n')
+    assert read_devices()["pi"].address == "ssh://u:***@host"
+    with pytest.raises(UsageError, match="must not contain a password"):
+        open_device("pi")
+
+
+def test_homes_of_nobody(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"^~no-such-user/a\.toml: nobody knows"):
+        add_device("pi", "local", target="~no-such-user/a.toml")
+    monkeypatch.setenv("EDGEWRIGHT_DEVICES", "~no-such-user/devices.toml")
+    with pytest.raises(UsageError, match="nobody knows where that home is"):
+        read_devices()
+    assert device_names() == []

@@ -249,6 +249,10 @@ def test_what_makes_no_sense_is_refused(cli: Cli, words: list[str], saying: str)
 def test_a_tool_that_is_nowhere_is_missing(base: Path) -> None:
     with pytest.raises(RuntimeMissing, match="no benchmark_model on its PATH"):
         profile(None)
+    with pytest.raises(RuntimeMissing, match=f"there is no {'a' * 300}, neither"):
+        profile("a" * 300)
+    with pytest.raises(UsageError, match="nobody knows where that home is"):
+        profile("~no-such-user/benchmark_model")
     with pytest.raises(RuntimeMissing, match=r"no /no/such, neither on this machine nor on local"):
         profile("/no/such")
 
