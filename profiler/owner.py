@@ -24,7 +24,7 @@ class Owner(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str = ""
-    pid: int = 0
+    pid: int = Field(default=0, ge=0, lt=2**31)
     started: int = 0
 
 

@@ -720,6 +720,7 @@ def test_progress_that_is_none(base: Path, tmp_path: Path, line: str) -> None:
         (b"\xff\x00 who knows", "somebody has been measuring something"),
         (b'{"name": "a\\u001b[2J@b", "since": 0, "pid": 1, "models": ["m"]}', r"a\[2J@b \(proc"),
         (b'{"name": 5, "since": 0}', "its answer makes no sense"),
+        (b'{"name": "a@b", "since": 0, "pid": 99999999999}', "its answer makes no sense"),
     ],
 )
 def test_a_lock_full_of_garbage_is_somebody_s(
