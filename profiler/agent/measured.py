@@ -26,6 +26,14 @@ POWER_EVERY_S = 0.2
 HANG_FACTOR = 20
 
 
+def signal_name(number: int) -> str:
+    """What people call it; most of the real-time signals have no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal %d" % number
+
+
 class ModelFailed(Exception):
     """This model can't be measured; the others go on. Carries the `error` of its result."""
 
@@ -177,7 +185,7 @@ class Measured:
         kind = "crashed"
         message = "the process ended with exit code %d" % code
         if code < 0:
-            name = signal.Signals(-code).name
+            name = signal_name(-code)
             message = "the process was ended by %s" % name
         if code == -signal.SIGALRM:  # the worker's own watchdog: see `worker.py`
             kind = "hang"

@@ -428,6 +428,17 @@ def test_a_kill_is_for_memory_if_the_kernel_says_so(
     assert (obituary["kind"], obituary["exit_code"]) == (kind, 137)
 
 
+def test_a_signal_without_a_name_is_told_by_its_number(tmp_path: Path) -> None:
+    model = measured_module.Measured(0, {"name": "m"}, {}, str(tmp_path), 0.0)
+    model.start()
+    assert model.process is not None
+    model.process.send_signal(signal.SIGRTMIN + 1)
+    obituary = model.obituary()
+    model.end()
+    number = signal.SIGRTMIN + 1
+    assert (obituary["kind"], obituary["signal"]) == ("crashed", f"signal {number}")
+
+
 def test_a_deadline_ends_it_with_what_there_is(workplace: Workplace, tmp_path: Path) -> None:
     model = measured(matmul(tmp_path / "m.onnx"))
     directory = workplace.prepare(model, sampling=LONG, deadline_s=2)
