@@ -7,6 +7,8 @@ from typing import Optional, Sequence
 
 #: Inferences in each of the two windows, at least.
 MIN_WINDOW = 5
+#: Of longer windows, about so many inferences are looked at, evenly.
+MAX_WINDOW = 1000
 #: What may lie between their medians.
 MAX_CHANGE = 0.03
 #: Windows are compared again when there are so many times more inferences.
@@ -35,8 +37,9 @@ class Steadiness:
         due = finally_ or len(spent_ns) >= GROWTH * self.looked_at
         if due and len(spent_ns) >= 2 * window:
             self.looked_at = len(spent_ns)
-            before = statistics.median(spent_ns[-2 * window : -window])
-            after = statistics.median(spent_ns[-window:])
+            step = 1 + window // MAX_WINDOW
+            before = statistics.median(spent_ns[-2 * window : -window : step])
+            after = statistics.median(spent_ns[-window::step])
             self.change = after / before - 1
             self.steady = abs(self.change) <= MAX_CHANGE
         return bool(self.steady)

@@ -14,7 +14,8 @@ import resource
 import signal
 import sys
 import time
-from typing import Any, Dict, List
+from array import array
+from typing import IO, Any, Dict, List
 
 from .common import Json, is_out_of_memory, read_text
 from .cpus import choose_cpus, pin
@@ -24,6 +25,8 @@ from .steady import Steadiness
 
 #: How long past the conductor's limit the worker ends itself.
 OWN_LIMIT_S = 15.0
+#: Numbers that are written at once.
+PIECE = 1024
 #: proc(5): half of the memory is added to what it uses when the kernel looks for what to end, so
 #: that it ends the model and none of the device's own programs, nor the one that would tell.
 OOM_SCORE_ADJ = "500"
@@ -37,6 +40,25 @@ def forget_cached(path: str) -> None:
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(handle)
+
+
+def write_answer(stream: IO[str], answer: Json) -> None:
+    """One line of JSON: arrays of numbers, piece by piece, then the rest, of which there is some.
+
+    As Python's lists and text all at once they would be megabytes, in the very process whose memory
+    is looked at.
+    """
+    rest = {name: value for name, value in answer.items() if not isinstance(value, array)}
+    stream.write("{")
+    for name, values in answer.items():
+        if isinstance(values, array):
+            stream.write(json.dumps(name) + ": [")
+            for start in range(0, len(values), PIECE):
+                stream.write("," if start else "")
+                stream.write(",".join(map(str, values[start : start + PIECE])))
+            stream.write("], ")
+    stream.write(json.dumps(rest)[1:] + "\n")
+    stream.flush()
 
 
 class Worker:
@@ -112,7 +134,7 @@ class Worker:
         return {}
 
     def warm_up(self, task: Json) -> Json:
-        spent: List[int] = []
+        spent = array("q")
         steadiness = Steadiness()
         began = time.monotonic()
         while time.monotonic() - began < task["warm_up_max_s"]:
@@ -138,11 +160,11 @@ class Worker:
         return {"inferences": count, "seconds": time.monotonic() - began}
 
     def block(self, task: Json) -> Json:
-        settling = [self.infer() for _ in range(task["settling"])]
+        settling = array("q", (self.infer() for _ in range(task["settling"])))
         return dict(
             self.memory.report(),
             settling_ns=settling,
-            spent_ns=[self.infer() for _ in range(task["queries"])],
+            spent_ns=array("q", (self.infer() for _ in range(task["queries"]))),
         )
 
     def operators(self, task: Json) -> Json:
@@ -178,8 +200,7 @@ def worker() -> int:
             elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 kind = "no-space"
             answer = {"error": {"kind": kind, "message": "%s: %s" % (type(error).__name__, error)}}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        write_answer(answers, answer)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if "error" in answer:
             return 1

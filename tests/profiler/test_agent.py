@@ -6,12 +6,14 @@ import ast
 import fcntl
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -307,6 +309,15 @@ def test_what_the_clock_does_not_see_lasts_its_resolution(
     worker = worker_module.Worker()
     worker.engine, worker.samples = Engine(), [[]]
     assert worker.infer() == expected
+
+
+@pytest.mark.parametrize("count", [0, 1, 1024, 2500])
+def test_an_answer_is_one_line_of_json(count: int) -> None:
+    text = io.StringIO()
+    numbers = array("q", range(count))
+    worker_module.write_answer(text, {"a": numbers, "b": [1, None], "c": numbers})
+    [line] = text.getvalue().splitlines()
+    assert json.loads(line) == {"a": list(numbers), "b": [1, None], "c": list(numbers)}
 
 
 def test_the_lock_is_for_the_whole_device(workplace: Workplace, tmp_path: Path) -> None:

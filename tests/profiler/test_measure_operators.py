@@ -87,6 +87,18 @@ def test_what_goes_wrong_there_costs_no_sample(settings: MeasureSettings, tmp_pa
     assert len(run.samples_ms) > 8
 
 
+def test_the_times_that_are_kept_are_not_the_models_memory(
+    settings: MeasureSettings, tmp_path: Path
+) -> None:
+    """Thousands of inferences of a model that needs next to nothing."""
+    quick = replace(settings, sampling=None, operators=False)
+    [run] = runs_of(measure(LocalTransport(), [measured(matmul(tmp_path / "m.onnx"))], quick))
+    assert run.memory is not None and len(run.warm_up_ms) > 2_000
+    peak, first = run.memory.peak_rss_bytes, run.memory.first_rss_bytes
+    assert peak is not None and first is not None
+    assert peak - first < 3 << 20
+
+
 def test_what_the_deadline_leaves_out_is_said_of_every_model(
     settings: MeasureSettings, tmp_path: Path
 ) -> None:
