@@ -284,6 +284,15 @@ def profile(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Give up at once where another measurement runs.")
     ] = False,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            max=1e6,
+            metavar="SECONDS",
+            help="When the device gives up; by default 300 for each model, 900 in release mode.",
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -345,6 +354,7 @@ def profile(
         bundled=bundled,
         sustained_minutes=sustained,
         busy_s=0.0 if no_wait else wait,
+        deadline_s=deadline,
         resume=resume,
         operators=operators,
     )

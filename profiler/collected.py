@@ -39,7 +39,7 @@ HINTS = {
     "AgentFailed": "the model does not run in this runtime on this device: try another runtime, "
     "its newest version, or another recipe",
     "DeviceOutOfMemory": "use a smaller model, fewer threads, or end other programs on the device",
-    "DeviceTimeout": "raise the deadline, or use a faster model",
+    "DeviceTimeout": "raise the deadline (--deadline), or use a faster model",
     "NoSpaceOnDevice": "make room on the device's disk",
 }
 _HANG_HINT = (

@@ -150,7 +150,7 @@ def _too_few(
     return [
         f"too few samples: {count} inferences in {seconds:.1f} s and {rounds} rounds, wanted are "
         f"{sampling.queries} {word} {sampling.seconds:g} s, and at least {sampling.min_queries} in "
-        f"{sampling.min_rounds} rounds: raise the deadline, or use a faster model"
+        f"{sampling.min_rounds} rounds: raise the deadline (--deadline), or use a faster model"
     ]
 
 

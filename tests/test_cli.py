@@ -107,6 +107,14 @@ def test_export_rolls_back_what_is_not_proven(cli: Cli, few: Path, tmp_path: Pat
     assert "samples" in quantized["reason"]
 
 
+def test_a_deadline_cuts_a_measurement_short(cli: Cli) -> None:
+    outcome = cli("profile", MODEL, "--mode", "release", "--deadline", "12", "--json")
+    assert outcome.code == 0, outcome
+    assert outcome.json["notes"] == ["stopped at the deadline of 12 s"]
+    reasons = outcome.json["validity"]["reasons"]
+    assert any("too few samples" in reason and "--deadline" in reason for reason in reasons)
+
+
 def test_profile_and_compare(cli: Cli, tmp_path: Path) -> None:
     first, second = tmp_path / "a.json", tmp_path / "b.json"
     outcome = cli("profile", MODEL, "--device", "local", "-o", first, "--json")
