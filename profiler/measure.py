@@ -108,13 +108,6 @@ def measure(
             measurement.abandon()
         transport.close()
         raise
-    except Unreachable as error:
-        if measurement.directory:
-            error.hint = (
-                "the device goes on by itself: the same command picks the measurement up"
-                + (f"; {error.hint}" if error.hint else "")
-            )
-        raise
     if len(results) == 1 and isinstance(results[0], FailedRun):
         raise results[0].to_error()
     return results
@@ -166,7 +159,7 @@ class _Measurement:
                 started_at = self.follow(agent)
                 document, outputs = self.patiently(lambda: self.collect(agent, scratch))
             except Unreachable as error:
-                error.hint = error.hint or RESUME_HINT
+                error.hint = RESUME_HINT + (f"; {error.hint}" if error.hint else "")
                 raise
             except AgentFailed:
                 # What makes no sense now would make none when it is picked up again.

@@ -431,7 +431,8 @@ def test_resuming_takes_what_is_there_and_starts_nothing(base: Path, tmp_path: P
     cut = Unreachable("local: gone")
     with pytest.raises(Unreachable) as raised:
         measure(watched, [measured(path)], replace(asked, reconnect_s=0.2))
-    assert "--resume" in str(raised.value.hint)
+    hint = str(raised.value.hint)
+    assert "--resume" in hint and hint.count("the same command") == 1, "it is said once"
     assert (directory / "pid").read_text() == started
     wait_until(lambda: (directory / "result.json").exists())
     process_then = json.loads(started)
