@@ -17,8 +17,14 @@ from .exporters.float_model import describe_file
 from .exporters.request import ExportRequest
 from .exporters.runtime import LoadedArtifact
 from .exporters.source import parse_source
-from .profiler.bench import REFERENCE_SAMPLES, open_devices, run_all, with_answers
-from .profiler.devices_file import find_device, open_device
+from .profiler.bench import (
+    REFERENCE_SAMPLES,
+    knowing_clusters,
+    open_devices,
+    run_all,
+    with_answers,
+)
+from .profiler.devices_file import open_device
 from .profiler.external import find_tool
 from .profiler.external.drive import measure_external
 from .profiler.external.figures import ExternalRun
@@ -200,7 +206,7 @@ def profile_in_turn(
         models = [replace(model, name=str(path)) for model, path in zip(models, paths, strict=True)]
     transport = open_device(device)
     try:
-        return measure(transport, models, _knowing_clusters(settings, device), on_progress)
+        return measure(transport, models, knowing_clusters(settings, device), on_progress)
     finally:
         transport.close()
 
@@ -258,14 +264,6 @@ def profile_externally(
         )
     finally:
         transport.close()
-
-
-def _knowing_clusters(settings: MeasureSettings, device: str) -> MeasureSettings:
-    """With the kinds of cores that the device's profile names, for kernels that don't tell them."""
-    if not isinstance(settings.cpus, str) or (target := find_device(device).target) is None:
-        return settings
-    counts = tuple(cluster.count for cluster in load_target(target).cpu.clusters)
-    return replace(settings, cluster_counts=counts)
 
 
 def _to_measure(

@@ -12,8 +12,9 @@ from ..exporters.candidate import Candidate, Export
 from ..exporters.data import Sample
 from ..exporters.evaluate import answers
 from ..exporters.runtime import LoadedArtifact
+from ..targets.load import load_target
 from .deploy import remove
-from .devices_file import open_device
+from .devices_file import find_device, open_device
 from .gate import Measured
 from .job import MeasuredModel, MeasureSettings, OnProgress, ProgressEvent
 from .measure import measure
@@ -65,7 +66,8 @@ class Bench:
         models = measured_models([c.artifact for c in candidates], made)
         runs: dict[str, dict[str, Measured]] = {c.name: {} for c in made.candidates}
         for address, transport in self._transports.items() if models else ():
-            for run in _measure_valid(transport, models, settings, on_device, self._sent[address]):
+            own = knowing_clusters(settings, address)
+            for run in _measure_valid(transport, models, own, on_device, self._sent[address]):
                 runs[run.model_name][address] = run
         return runs
 
@@ -77,6 +79,14 @@ class Bench:
     def close(self) -> None:
         for transport in self._transports.values():
             transport.close()
+
+
+def knowing_clusters(settings: MeasureSettings, device: str) -> MeasureSettings:
+    """With the kinds of cores that the device's profile names, for kernels that don't tell them."""
+    if not isinstance(settings.cpus, str) or (target := find_device(device).target) is None:
+        return settings
+    counts = tuple(cluster.count for cluster in load_target(target).cpu.clusters)
+    return replace(settings, cluster_counts=counts)
 
 
 def _measure_valid(

@@ -16,7 +16,7 @@ from .transports.base import Transport
 
 #: What Edgewright writes into its directory on a device. Only this is removed: the directory may
 #: be one that the user named, with more in it.
-ENTRIES = ("blobs", "blobs.json", "blobs.json.part", "runs", "runtimes", "tools", "lock")
+ENTRIES = ("blobs", "blobs.json", "blobs.json.part", "runs", "runtimes", "lock")
 
 # $1: the directory, empty for the usual one. Prints it, the size in KiB of what is Edgewright's in
 # it, the processes that run from it, and what the lock says. Processes are those whose command line
@@ -32,7 +32,7 @@ for file in /proc/[0-9]*/cmdline
 do
   words=$(cat "$file") 2>/dev/null
   case $words in
-    *"$base/blobs/"* | *"$base/runs/"* | *"$base/runtimes/"* | *"$base/tools/"*)
+    *"$base/blobs/"* | *"$base/runs/"* | *"$base/runtimes/"*)
       process=${{file#/proc/}}; echo "process ${{process%/cmdline}}" ;;
   esac
 done 2>/dev/null

@@ -56,8 +56,7 @@ class Difference:
 
 def difference(actual: Array, reference: Array) -> Difference:
     """Compares arrays of one shape as real numbers."""
-    x = reference.astype(np.float64).ravel()
-    y = actual.astype(np.float64).ravel()
+    x, y = _reals(reference), _reals(actual)
     peak = float(np.max(np.abs(x), initial=0.0, where=np.isfinite(x)))
     if not (_is_finite(x) and _is_finite(y)):
         return Difference(None, None, None, peak)
@@ -213,7 +212,14 @@ def _column(outputs: Sequence[Sequence[Array]] | None, index: int) -> list[Array
 
 
 def _is_finite(array: Array) -> bool:
-    return bool(np.isfinite(array.astype(np.float64)).all())
+    return bool(np.isfinite(_reals(array)).all())
+
+
+def _reals(array: Array) -> npt.NDArray[np.float64]:
+    """The numbers in a row; of complex ones both parts."""
+    if np.iscomplexobj(array):
+        return array.astype(np.complex128).ravel().view(np.float64)
+    return array.astype(np.float64).ravel()
 
 
 def _broken(name: str) -> str:
@@ -230,7 +236,7 @@ def _shape_problem(pieces: Sequence[list[Array] | None]) -> str | None:
 def _joined(piece: list[Array] | None) -> npt.NDArray[np.float64] | None:
     if piece is None:
         return None
-    return np.concatenate([array.astype(np.float64).ravel() for array in piece])
+    return np.concatenate([_reals(array) for array in piece])
 
 
 def _check(name: str, against: Reference, found: Difference, top1: Top1 | None) -> OutputCheck:

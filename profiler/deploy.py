@@ -38,7 +38,7 @@ from ..errors import (
 from ..targets.cpuinfo import clusters_from_cpuinfo, features_from_cpuinfo
 from ..targets.profile import Architecture
 from .agent_archive import agent_archive
-from .garbage import MARK, garbage, lines_after_mark, understood
+from .garbage import MARK, garbage, lines_after_mark, read_answer, understood
 from .owner import Holder
 from .result import DeviceFacts
 from .runners import Installed
@@ -107,7 +107,7 @@ class Agent:
         done = self.transport.run([*self.python, self.path, *arguments], timeout_s=timeout_s)
         address = self.transport.address
         try:
-            answer = json.loads(done.stdout)
+            answer = read_answer(done.stdout)
         except (ValueError, RecursionError):
             raise _unanswered(address, arguments[0], done) from None
         if not isinstance(answer, dict):
@@ -136,7 +136,6 @@ class Agent:
             }
         )
         cpu, features = _read_cpuinfo(facts.pop("cpuinfo") or "", facts["architecture"])
-        facts["emulated"] = bool(facts["emulated"])
         unread = facts["missing"].pop("cpuinfo", "/proc/cpuinfo names no processor")
         if cpu is None:
             facts["missing"]["cpu"] = unread

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import zipfile
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -48,6 +50,26 @@ def lines_after_mark(address: str, what: str, stdout: str) -> list[str]:
     if first != MARK:
         raise garbage(address, what, stdout)
     return rest.splitlines()
+
+
+def read_answer(text: str) -> Any:
+    """A JSON document of a device, without what would move about on a person's terminal.
+
+    Raises:
+        ValueError, RecursionError: it is none.
+    """
+    return _harmless(json.loads(text))
+
+
+def _harmless(value: Any) -> Any:
+    match value:
+        case str():
+            return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in value)
+        case list():
+            return [_harmless(item) for item in value]
+        case dict():
+            return {_harmless(name): _harmless(item) for name, item in value.items()}
+    return value
 
 
 @contextlib.contextmanager

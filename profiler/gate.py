@@ -158,7 +158,8 @@ def judge_slowdown(
             f"{run.batch}: their times are not of the same work"
         )
     if run.correctness.status != "passed":
-        reasons.append(f"the run's answers are not right: {run.correctness.reason}")
+        told = "not right" if run.correctness.status == "failed" else "not known to be right"
+        reasons.append(f"the run's answers are {told}: {run.correctness.reason}")
     if max_slowdown is not None:
         if comparison.interval is None:
             reasons.append("too few rounds for an interval")

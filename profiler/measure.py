@@ -36,7 +36,7 @@ from .arrival import Arrival, arrive
 from .blobs import Blob, blob_paths, deploy
 from .collected import HINTS, Context, read_outputs
 from .deploy import Agent, busy, remove
-from .garbage import understood
+from .garbage import read_answer, understood
 from .job import MeasuredModel, MeasureSettings, OnProgress, Phase, ProgressEvent
 from .owner import Holder, owner_name, this_owner
 from .patience import while_busy, while_lost
@@ -415,7 +415,7 @@ class _Measurement:
             done = self.patiently(lambda: self.transport.run(command))  # noqa: B023
             # A line may be written at this very moment: it is read next time.
             with understood(self.transport.address, "progress"):
-                lines = [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+                lines = [read_answer(line) for line in done.stdout.split("\n")[:-1]]
                 events = _events(lines)
             count += self.report(lines, events)
             if len(events) < len(lines):
@@ -467,7 +467,7 @@ class _Measurement:
         self.transport.pull(f"{self.directory}/result.json", path)
         outputs: list[list[list[Array]] | None] = []
         with understood(self.transport.address, path.name):
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = read_answer(path.read_text(encoding="utf-8"))
             answered = [bool(model["has_outputs"]) for model in document.get("models", ())]
         for index, (model, has_outputs) in enumerate(zip(self.models, answered, strict=False)):
             path = scratch / f"outputs-{index}.npz"

@@ -49,8 +49,10 @@ class DeviceFacts(Model):
     cores: int | None = None
     features: tuple[str, ...] = ()
     ram_bytes: int | None = None
-    emulated: bool = Field(
-        default=False, description="the CPU is emulated: its latencies say nothing of a device"
+    emulated: bool | None = Field(
+        default=False,
+        description="the CPU is emulated: its latencies say nothing of a device; None where the "
+        "device could not tell",
     )
     missing: dict[str, str] = Field(default_factory=dict)
 

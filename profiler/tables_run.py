@@ -57,7 +57,7 @@ def runs_table(
     table.add_column("model", overflow="fold")
     table.add_column("p50 / p90 ms", justify="right", no_wrap=True)
     table.add_column("speed to the first", justify="right")
-    table.add_column("cold start ms", justify="right")
+    table.add_column("cold start ms\n(without NumPy)", justify="right")
     table.add_column("peak memory", justify="right")
     table.add_column("correctness", overflow="fold")
     table.add_column("validity", overflow="fold", min_width=20)
@@ -69,7 +69,8 @@ def runs_table(
         total = start.process_ms + start.import_ms + start.load_ms + start.first_inference_ms
         table.add_row(
             run.model_name,
-            f"{latency.p50:.3f} / {latency.p90:.3f}" + ("\n(emulated)" * run.device.emulated),
+            f"{latency.p50:.3f} / {latency.p90:.3f}"
+            + ("\n(emulated)" if run.device.emulated else ""),
             "" if comparison is None else _ratio_text(comparison),
             f"{total:.0f}",
             "?" if run.peak_rss_bytes is None else size_text(run.peak_rss_bytes),

@@ -39,7 +39,7 @@ def judge(
     conditions: Sequence[Conditions],
     *,
     rounds: int,
-    emulated: bool,
+    emulated: bool | None,
     unkept_s: float = 0.0,
     threads: int = 1,
     cores: int | None = None,
@@ -122,7 +122,11 @@ def _heating(conditions: Sequence[Conditions]) -> list[str]:
     ]
 
 
-def _emulated(emulated: bool) -> list[str]:
+def _emulated(emulated: bool | None) -> list[str]:
+    if emulated is None:
+        return [
+            "whether the device's CPU is emulated could not be told: measure on a device that can"
+        ]
     if not emulated:
         return []
     return [

@@ -114,7 +114,7 @@ class Conductor:
             forwards = not forwards
         self.look("after")
         for phase in last:
-            for model in group:
+            for model in filter(lambda model: model.alive, group):
                 self.take(model, (phase,))
         for model in group:
             model.end()

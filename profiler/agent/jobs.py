@@ -51,7 +51,7 @@ def poll(directory: str, since: int) -> Json:
         document["started_s_ago"] = passed_s(process)
         # By clocks that may have been set since: for want of better, after a restart.
         document["wall_s_ago"] = max(0.0, time.time() - process["wall_s"])
-    if state == "stale":
+    if state in ("stale", "queued"):
         document["stderr"] = last_lines(directory + "/conductor.stderr")
         document["end"] = end_of(process)
     return document

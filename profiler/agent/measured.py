@@ -287,7 +287,10 @@ class Measured:
             self.unkept_s += self.ask("busy", rest_s + self.limit_s(), seconds=rest_s)["seconds"]
 
     def energy(self, idle_w: Sequence[float], seconds: float) -> None:
-        """Keeps the model busy and looks at what the device draws meanwhile."""
+        """Keeps the model busy and looks at what the device draws meanwhile.
+
+        What goes wrong here costs no sample.
+        """
         drawn: List[float] = []
         problem = "there was no time to look at the power"
 
@@ -299,7 +302,14 @@ class Measured:
                 problem = why(error)
 
         limit_s = seconds + self.limit_s()
-        answer = self.ask("busy", limit_s, meanwhile=look, every_s=POWER_EVERY_S, seconds=seconds)
+        try:
+            answer = self.ask(
+                "busy", limit_s, meanwhile=look, every_s=POWER_EVERY_S, seconds=seconds
+            )
+        except ModelFailed as failure:
+            self.result["missing"]["energy"] = failure.error["message"]
+            self.end()
+            return
         if drawn:
             self.result["energy"] = dict(answer, power_w=drawn, idle_power_w=list(idle_w))
             del self.result["missing"]["energy"]

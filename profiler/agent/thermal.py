@@ -12,7 +12,7 @@ from . import common
 from .common import Json, ask_program, read_text, why
 
 #: What the zones of CPUs and chips are called: these decide, and are read while measuring.
-_CHIP = ("cpu", "soc", "pkg", "core", "bcm2835", "cluster", "little", "big", "mid")
+_CHIP = ("cpu", "soc-", "soc_", "pkg", "core", "bcm2835", "cluster", "little", "big", "mid")
 #: What a phone says of a sensor that it has not (-99.9, for one) lies below this.
 _NO_SENSOR_C = -50.0
 #: android.os.PowerManager, THERMAL_STATUS_*.

@@ -49,8 +49,9 @@ _RUN = f"""
 up() {{ cut -d" " -f1 /proc/uptime 2>/dev/null || echo 0; }}
 cd "$3" || exit 1
 exec 9>>"$1" || exit 1
-if command -v flock >/dev/null 2>&1 && ! flock -n 9 9>&9
-then echo "{_BUSY_WORD} $(up) $(cat "$1")" >&2; exit {_BUSY}
+if command -v flock >/dev/null 2>&1
+then flock -n 9 9>&9
+  if [ $? -eq 1 ]; then echo "{_BUSY_WORD} $(up) $(cat "$1")" >&2; exit {_BUSY}; fi
 fi
 printf '%s, "since": %s}}' "$2" "$(up)" >"$1"
 LD_LIBRARY_PATH=$4${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}; export LD_LIBRARY_PATH
@@ -279,8 +280,9 @@ class _Drive:
         notes = [*profiled.notes, *measured.notes]
         if peak is None and profiled.peak_rss_bytes is not None:
             peak = profiled.peak_rss_bytes
-            missing.pop("peak_rss_bytes", None)
             notes.append("peak memory is of the run that takes the operators' times")
+        if peak is not None:
+            missing.pop("peak_rss_bytes", None)
         if self.accelerator == "nnapi":
             notes.append(
                 "NNAPI chooses the hardware by itself: the output proves that it took operators, "

@@ -24,7 +24,7 @@ def judge_external(
     conditions: Sequence[Conditions],
     sampling: Sampling,
     *,
-    emulated: bool,
+    emulated: bool | None,
     threads: int,
     cores: int | None,
 ) -> Validity:

@@ -199,7 +199,7 @@ def write(path: Path, text: str) -> None:
 def test_conditions_of_a_board(fake_sys: Path) -> None:
     zones = fake_sys / "class/thermal"
     for index, (kind, temperature) in enumerate(
-        [("cpu-thermal", "61234"), ("soc", "48000"), ("nvme", "90000")]
+        [("cpu-thermal", "61234"), ("soc-thermal", "48000"), ("nvme", "90000")]
     ):
         write(zones / f"thermal_zone{index}/type", kind)
         write(zones / f"thermal_zone{index}/temp", temperature)
@@ -215,7 +215,7 @@ def test_conditions_of_a_board(fake_sys: Path) -> None:
     assert seen["governor"] == "ondemand"
     assert (seen["throttled"], seen["throttled_flags"]) == (True, "cpufreq-cpu0=2")
     assert set(seen["missing"]) == {"battery"}
-    assert [zone["name"] for zone in seen["zones"]] == ["cpu-thermal", "soc"]
+    assert [zone["name"] for zone in seen["zones"]] == ["cpu-thermal", "soc-thermal"]
     assert [cluster["cpus"] for cluster in seen["clusters"]] == [[0], [1]]
 
 
@@ -517,3 +517,19 @@ def test_a_full_disk_is_a_clear_answer(tmp_path: Path) -> None:
         assert result["error"]["kind"] == "no-space"
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_what_goes_wrong_while_energy_is_taken_costs_no_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = measured_module.Measured(
+        0, {"name": "m"}, {"limits": {"load_s": 1, "inference_s": 1}}, str(tmp_path), 0.0
+    )
+
+    def gone(*arguments: object, **more: object) -> None:
+        raise measured_module.ModelFailed({"message": "the process was ended by SIGSEGV"})
+
+    monkeypatch.setattr(model, "ask", gone)
+    model.energy([1.0], 1.0)
+    assert model.result["status"] == "finished"
+    assert model.result["missing"]["energy"] == "the process was ended by SIGSEGV"

@@ -258,3 +258,11 @@ def test_steadiness_takes_any_times(spent: list[int]) -> None:
 @given(st.integers(1, 10**9), st.integers(2 * MIN_WINDOW, 400))
 def test_equal_times_are_steady(time_ns: int, count: int) -> None:
     assert steadiness([time_ns] * count).steady is True
+
+
+def test_a_batterys_state_of_charge_is_no_chip(device: Device) -> None:
+    for index, (name, value) in enumerate((("soc", 97_000), ("cpu-0-0", 41_000))):
+        device.write(f"class/thermal/thermal_zone{index}/type", name)
+        device.write(f"class/thermal/thermal_zone{index}/temp", value)
+    found = thermal.zones(chip_only=False, with_services=False)
+    assert thermal.hottest_c(found) == 41

@@ -150,3 +150,10 @@ def test_numbers_where_the_host_has_none_fail() -> None:
     broken[1][0][0, 5] = np.inf
     found = check_answers(model("float32", broken, None), FLOAT)
     assert found.status == "failed" and "NaN or Inf on the host" in found.reason
+
+
+def test_complex_answers_have_two_parts() -> None:
+    right = np.array([1 + 2j, 3 - 1j], np.complex64)
+    assert difference(right, right).max_abs_error == 0
+    wrong = difference(right.real + 0j, right)
+    assert wrong.max_abs_error == 2

@@ -193,3 +193,8 @@ def test_only_the_frequency_of_cores_that_were_used_counts() -> None:
     ]
     assert not verdict(QUIET, conditions=moving).valid
     assert verdict(QUIET, conditions=moving, cpus=(0, 1)).valid
+
+
+def test_a_cpu_that_may_be_emulated_is_not_believed() -> None:
+    [reason] = verdict(QUIET, emulated=None).reasons
+    assert "could not be told" in reason
