@@ -24,10 +24,18 @@ MAX_OPSET: dict[str, int] = {
     "1.23": 23,
     "1.24": 25,
     "1.25": 26,
+    "1.32": 28,
 }
 
 #: ONNX Runtime version -> the newest version of the ONNX file format that it reads; as above.
-MAX_IR_VERSION: dict[str, int] = {"1.10": 8, "1.15": 9, "1.18": 10, "1.23": 11, "1.24": 13}
+MAX_IR_VERSION: dict[str, int] = {
+    "1.10": 8,
+    "1.15": 9,
+    "1.18": 10,
+    "1.23": 11,
+    "1.24": 13,
+    "1.32": 14,
+}
 
 #: (operator, type of its weights or None for all) -> the first ONNX Runtime that runs it.
 #: Tried with the wheels 1.15.1 to 1.31.1; 1.22 loads 8-bit weights and fails when it runs them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
-import select
+import selectors
 import time
 
 import pytest
@@ -24,9 +24,7 @@ class Screen:
     def wait_for(self, words: str, times: int = 1) -> None:
         deadline = time.monotonic() + TIMEOUT_S
         while self.text.count(words) < times:
-            assert select.select([self._terminal], [], [], deadline - time.monotonic())[0], (
-                self.text
-            )
+            assert self._has_drawn(deadline - time.monotonic()), self.text
             try:
                 self.text += os.read(self._terminal, 65536).decode(errors="replace")
             except OSError:  # how a terminal says that its process has ended
@@ -34,7 +32,13 @@ class Screen:
 
     def is_still(self, seconds: float) -> bool:
         """Whether nothing is drawn for so long."""
-        return not select.select([self._terminal], [], [], seconds)[0]
+        return not self._has_drawn(seconds)
+
+    def _has_drawn(self, seconds: float) -> bool:
+        # Not select(): among many tests the terminal may have a number that it can't take.
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._terminal, selectors.EVENT_READ)
+            return bool(selector.select(max(0, seconds)))
 
     def type(self, line: str) -> None:
         os.write(self._terminal, f"{line}\n".encode())

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from devices.adbd import AdbPhone, AdbPhoneFactory
 from devices.adbd_files import CPU, RECORDED, THERMAL, THERMALSERVICE
+from devices.processes import wait_until
 
 pytestmark = pytest.mark.device
 
@@ -55,5 +56,6 @@ def test_two_phones_and_nothing_left_of_them(adb_phone: AdbPhoneFactory) -> None
         assert phone.server.command("shell", "getprop ro.product.model") == "Pixel 9\n"
         phone.close()
         assert not phone.directory.exists()
-        shown = subprocess.run(["ip", "link", "show", phone.interface], capture_output=True)
-        assert shown.returncode != 0
+        # The kernel takes a namespace apart after the last of its processes has ended.
+        show = ["ip", "link", "show", phone.interface]
+        wait_until(lambda show=show: subprocess.run(show, capture_output=True).returncode != 0)

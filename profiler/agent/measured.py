@@ -169,7 +169,7 @@ class Measured:
         """Kills a worker that does not answer, and says so."""
         assert self.process is not None
         self.process.kill()
-        message = "no answer in %g s, the limit of this phase: it hangs, and was ended" % limit_s
+        message = "no answer in %.3g s, the limit of this phase: it hangs, and was ended" % limit_s
         return dict(self.obituary(), kind="hang", message=message, signal=None)
 
     def obituary(self) -> Json:
