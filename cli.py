@@ -263,7 +263,14 @@ def profile(
     ] = None,
     inputs: Annotated[
         str | None,
-        typer.Option(help="Inputs to run on: an .npz or FILE.py:FUNCTION; by default random."),
+        typer.Option(
+            help="Inputs to run on: an .npz, a folder of pictures or FILE.py:FUNCTION; by default "
+            "random."
+        ),
+    ] = None,
+    project: Annotated[
+        Path | None,
+        typer.Option(help="Project file that says how to read pictures and integers."),
     ] = None,
     mode: Annotated[
         Mode, typer.Option(help="quick: 128 queries or 10 s; release: 1024 and 60 s.")
@@ -344,8 +351,9 @@ def profile(
     """
     from .pipeline import profile_in_turn
     from .profiler.job import MeasureSettings, parse_cpus
+    from .project import read_project
 
-    check_output(output, several=len(models) > 1)
+    check_output(output, models)
     settings = MeasureSettings(
         mode=mode,
         threads=threads,
@@ -374,6 +382,7 @@ def profile(
                 "--runtime": runtime is not None,
                 "--bundled-runtime": bundled is not None,
                 "--cpus": cpus is not None,
+                "--project": project is not None,
                 "--batch": batch > 1,
                 "--reference": reference is not None,
                 "--sustained": sustained is not None,
@@ -396,6 +405,7 @@ def profile(
             listener.on_device,
             reference=reference,
             inputs=inputs,
+            data=read_project(project).data if project else None,
             batch=batch,
         )
     show_runs(runs, output, as_json)
@@ -606,6 +616,10 @@ def main() -> NoReturn:
         sys.exit(code if isinstance(code, int) else 0)
     except EdgewrightError as error:
         _fail(error, error.message, error.hint, error.exit_code)
+    except typer.Abort:
+        # Ctrl-C, or the end of the input, where a question was asked.
+        print("interrupted", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone (`edgewright ... | head`); nothing is wrong.
         sys.stderr.close()

@@ -188,12 +188,13 @@ def trust(
     It is put on record after a look at its fingerprint. A key that differs from the one on record
     is never accepted.
     """
-    from .profiler.devices_file import find_device
+    from .profiler.devices_file import find_device, open_device
     from .profiler.transports.ssh_trust import Offer, accept_host_key
 
     address = find_device(device).address
     if not address.startswith("ssh://"):
-        raise UsageError(f"{address} has no host key: only devices over SSH have")
+        with contextlib.closing(open_device(device)):  # refuses what is neither name nor address
+            raise UsageError(f"{address} has no host key: only devices over SSH have")
 
     def confirm(offer: Offer) -> bool:
         print(

@@ -15,18 +15,25 @@ if TYPE_CHECKING:
     from .profiler.result import FailedRun, Run
 
 
-def check_output(output: Path | None, *, several: bool) -> None:
-    """Refuses an output that could not be written, before anything is measured."""
-    from .files import ensure_directory
+def check_output(output: Path | None, models: Sequence[Path]) -> None:
+    """Refuses an output that can't be written, or must not be, before anything is measured."""
+    from .files import ensure_writable
 
     if output is None:
         return
-    if several:
-        ensure_directory(output)
+    if len(models) > 1:
+        ensure_writable(output)
         return
     if output.is_dir():
         raise UsageError(f"{output} is a directory", hint="-o names the file for the run")
-    ensure_directory(output.parent)
+    if any(model.exists() and output.exists() and output.samefile(model) for model in models):
+        raise UsageError(
+            f"-o names the model {output} itself, which would be lost",
+            hint="give the run a file of its own",
+        )
+    if output.exists() and not output.is_file():
+        raise UsageError(f"{output} is no ordinary file", hint="--json prints the run instead")
+    ensure_writable(output.parent)
 
 
 def show_runs(runs: Sequence[Run | FailedRun], output: Path | None, as_json: bool) -> None:

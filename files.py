@@ -102,6 +102,19 @@ def ensure_directory(path: Path) -> None:
         raise _unwritable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
+def ensure_writable(path: Path) -> None:
+    """Makes a directory, and proves by a file that it can be written to.
+
+    Raises:
+        UsageError: it can't; some file systems tell it only when a file is made.
+    """
+    ensure_directory(path)
+    try:
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def _unwritable(path: Path, error: OSError) -> UsageError:
     return UsageError(
         f"can't write {path}: {error.strerror or error}",

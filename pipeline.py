@@ -33,8 +33,13 @@ from .profiler.job import MeasuredModel, MeasureSettings, OnProgress, parse_cpus
 from .profiler.measure import measure
 from .profiler.quantization import Quantization
 from .profiler.result import FailedRun, Run
-from .project import Project
+from .project import Data, Project
 from .targets.load import load_target
+
+_RANDOM = (
+    "the inputs are random numbers, of which no model has learned anything: they show whether the "
+    "device computes right, not how good the answers are (--inputs takes real ones)"
+)
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,7 @@ def profile_in_turn(
     *,
     reference: Path | None = None,
     inputs: str | None = None,
+    data: Data | None = None,
     batch: int = 1,
 ) -> list[Run | FailedRun]:
     """Measures model files on one device, a block of each in turn.
@@ -195,13 +201,14 @@ def profile_in_turn(
         reference: the float model whose answers the device's are compared with; without it they
             are compared with this very model's on this machine.
         inputs: data to run on (`exporters/data.py`); seeded random inputs by default.
+        data: how a project reads pictures and integers.
         batch: samples in one inference.
 
     Raises:
         UsageError: a file is not a model, or the data or the reference do not fit it.
         DeviceError: the device, or the run of the only model on it, failed.
     """
-    models = [_to_measure(path, reference, inputs, batch) for path in paths]
+    models = [_to_measure(path, reference, inputs, data or Data(), batch) for path in paths]
     if len({model.name for model in models}) < len(models):
         models = [replace(model, name=str(path)) for model, path in zip(models, paths, strict=True)]
     transport = open_device(device)
@@ -267,20 +274,24 @@ def profile_externally(
 
 
 def _to_measure(
-    path: Path, reference: Path | None, inputs: str | None, batch: int
+    path: Path, reference: Path | None, inputs: str | None, data: Data, batch: int
 ) -> MeasuredModel:
     artifact = describe_file(path)
     wanted = REFERENCE_SAMPLES * batch
     samples = (
         seeded_samples(artifact.inputs, wanted)
         if inputs is None
-        else open_dataset(inputs, artifact.inputs).first(wanted)
+        else open_dataset(
+            inputs, artifact.inputs, preprocessing=data.images, scale=data.scale
+        ).first(wanted)
     )
     samples = in_batches(samples, artifact.inputs, batch, REFERENCE_SAMPLES)
     model = replace(with_answers(artifact, samples), name=path.name, batch=batch)
     if reference is None:
         return model
-    return replace(model, float_outputs=_float_answers(reference, artifact, samples))
+    notes = (_RANDOM,) if inputs is None else ()
+    floats = _float_answers(reference, artifact, samples)
+    return replace(model, float_outputs=floats, notes=notes)
 
 
 def _why_expected(

@@ -126,7 +126,7 @@ class Context:
                 cpus=found["cpus"],
                 sustained=self.settings.run_mode == "sustained",
             ),
-            notes=self.notes + runner.notes(self.installed, model),
+            notes=self.notes + model.notes + runner.notes(self.installed, model),
             missing=found["missing"],
         )
 

@@ -186,7 +186,9 @@ def install_agent(
     if found.code != 0 or len(lines) < 2:
         raise RuntimeMissing(
             f"{transport.address} has no {wanted}",
-            hint="install Python 3 there, e.g. `sudo apt install python3 python3-pip`",
+            hint=None
+            if transport.address.startswith("adb:")  # phones have none, and can't be given one
+            else "install Python 3 there, e.g. `sudo apt install python3 python3-pip`",
         )
     base = device_directory(transport, base) or f"{lines[0]}/.cache/edgewright"
     archive = agent_archive()

@@ -44,6 +44,7 @@ class MeasuredModel:
         float_outputs: what the float model gives for the same inputs, comparable (as
             `to_comparable` returns them), in the same order of outputs; empty where unknown.
         batch: how many samples one of the inputs holds.
+        notes: what is to be said of every run of it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class MeasuredModel:
     host_outputs: Sequence[Sequence[Array]] = ()
     float_outputs: Sequence[Sequence[Array]] = ()
     batch: int = 1
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -151,6 +153,7 @@ def sustained(minutes: float) -> Sampling:
         queries=1,
         seconds=60 * minutes,
         min_queries=20,
+        min_rounds=5,
         keep_queries=500_000,
         conditions_every_s=max(1.0, minutes / 6),
     )

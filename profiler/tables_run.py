@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -203,8 +204,11 @@ def _conditions_text(run: Run) -> str:
         parts.append(f"battery {last.battery.level_percent:.0f}%, {last.battery.status}")
     if last.load_1min is not None:
         parts.append(f"load {last.load_1min:.2f}")
-    if last.other_cpu is not None:
-        parts.append(f"other programs on {last.other_cpu:.1f} cores")
+    others = [
+        m.other_cpu for m in run.conditions if m.taken == "during" and m.other_cpu is not None
+    ]
+    if others:
+        parts.append(f"other programs on {median(others):.1f} cores meanwhile")
     if last.missing:
         parts.append("unread: " + ", ".join(sorted(last.missing)))
     return ", ".join(parts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -557,3 +559,33 @@ def test_profile_refuses_what_makes_no_sense(
         value.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(model, tmp_path / "fixed.onnx")
     cli.refuses("profile", tmp_path / "fixed.onnx", *arguments, code=2, saying=saying)
+
+
+def test_an_output_that_must_not_be_written_is_refused_at_once(cli: Cli, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(MODEL.read_bytes())
+    cli.refuses("profile", model, "-o", model, saying="the model")
+    assert model.read_bytes() == MODEL.read_bytes()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    cli.refuses("profile", model, "-o", fifo, saying="no ordinary file")
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    outcome = cli.refuses("profile", model, "-o", "/proc/x.json", saying="can't write")
+    assert "measure" not in outcome.err
+
+
+def test_profile_reads_data_as_a_project_does(cli: Cli) -> None:
+    data = ROOT / "examples" / "fashion-mnist"
+    outcome = cli(
+        "profile", MODEL, "--reference", MODEL, "--inputs", data / "evaluation.npz",
+        "--project", data / "edgewright.toml", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome
+    assert not any("random" in note for note in outcome.json["notes"])
+    checks = {check["against"]: check for check in outcome.json["correctness"]["outputs"]}
+    assert checks["float"]["top1_agreement"] == 1
+
+
+def test_random_inputs_are_called_so(cli: Cli) -> None:
+    outcome = cli("profile", MODEL, "--reference", MODEL)
+    assert "the inputs are random numbers" in " ".join(outcome.out.split())

@@ -43,7 +43,7 @@ def test_add_list_remove(cli: Cli) -> None:
     assert cli("devices", "add", "here", "local", "--note", "this one").code == 0
     cli.refuses("devices", "add", "pi", "local", saying="--replace")
     cli.refuses("devices", "add", "a/b", "local", saying="can't be a device's name")
-    cli.refuses("devices", "add", "x", "telnet://y", saying="not one that Edgewright knows")
+    cli.refuses("devices", "add", "x", "telnet://y", saying="nor an address")
     cli.refuses("devices", "add", "x", "local", "-t", "pi5x", saying="no target is called")
     listed = cli("devices", "list", "--json").json
     assert [d["name"] for d in listed["devices"]] == ["pi", "here"]

@@ -56,8 +56,9 @@ def open_transport(address: str) -> Transport:
     shown = without_password(address)
     nearest = _nearest(shown)
     raise UsageError(
-        f"device address {shown!r} is not one that Edgewright knows",
-        hint=f"an address is {FORMS}" + (f"; did you mean {nearest!r}?" if nearest else ""),
+        f"{shown!r} is neither a device of yours nor an address",
+        hint=f"`edgewright devices list` shows your devices; an address is {FORMS}"
+        + (f"; did you mean {nearest!r}?" if nearest else ""),
     )
 
 

@@ -121,7 +121,7 @@ def test_a_typo_names_the_nearest(file: Path, typo: str) -> None:
 
 def test_what_is_like_no_name_is_told_as_an_address(file: Path) -> None:
     written(file, WITH_COMMENTS)
-    with pytest.raises(UsageError, match="not one that Edgewright knows") as raised:
+    with pytest.raises(UsageError, match="neither a device of yours nor an address") as raised:
         open_device("root@board.example")
     assert "ssh://root@board.example" in str(raised.value.hint)
 
@@ -155,7 +155,7 @@ def test_what_is_wrong_in_the_file_is_told_with_its_place(file: Path, text: str,
         ({"name": "a b"}, "'a b' can't be a device's name"),
         ({"name": "local"}, "'local' can't be"),
         ({"name": "-x"}, "'-x' can't be"),
-        ({"address": "pi@host"}, "not one that Edgewright knows"),
+        ({"address": "pi@host"}, "neither a device of yours nor an address"),
         ({"address": "ssh://u:secret@host"}, "must not contain a password"),
         ({"target": "raspberry"}, "no target is called"),
         ({"target": "./missing.toml"}, "missing.toml"),

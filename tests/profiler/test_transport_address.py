@@ -149,7 +149,7 @@ def test_malformed_adb_addresses_are_refused(text: str) -> None:
 
 
 def test_adb_without_slashes_is_refused_with_the_forms() -> None:
-    with pytest.raises(UsageError, match="not one that Edgewright knows") as caught:
+    with pytest.raises(UsageError, match="neither a device of yours nor an address") as caught:
         open_transport("adb:R58M123ABC")
     assert "adb://[SERIAL or host:port]" in str(caught.value.hint)
 
