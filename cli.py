@@ -521,7 +521,7 @@ def ship(
         shipment.export,
         shipment.notes,
         accept_invalid,
-        write_runs(shipment.runs, output),
+        write_runs(shipment.runs, output / "runs"),
     )
     write_json(output / "result.json", document)
 

@@ -316,7 +316,7 @@ def _climb(
     settings = MeasureSettings(mode=mode, threads=threads, runtime=runtime)
     with progress() as listener:
         found = run_quantize(request, device=device, settings=settings, listener=listener)
-    document = quantize_document(found, write_runs(found.runs, output))
+    document = quantize_document(found, write_runs(found.runs, output / "runs"))
     write_json(output / "result.json", document)
 
     def table() -> Any:

@@ -223,7 +223,7 @@ def write_runs(runs: Sequence[Run], directory: Path) -> dict[int, Path]:
     files = {}
     for number, run in enumerate(runs):
         name = f"{number:02d}-{run.model_name.replace('/', '-')}.json"
-        files[id(run)] = directory / "runs" / name
+        files[id(run)] = directory / name
         write_json(files[id(run)], run.to_json())
     return files
 

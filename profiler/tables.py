@@ -17,33 +17,33 @@ from .gate import Judged, Verdict
 from .result import Run
 
 _SEVERITY_STYLE = {"error": "red", "warning": "yellow", "info": "cyan"}
+#: Characters of a candidate's name that stay on one line; 80 columns have no room for more.
+_WHOLE_NAME = 24
 
 
 def ship_table(
     judged: Sequence[Judged], verdict: Verdict, skipped: Iterable[Skipped], notes: Iterable[str]
 ) -> RenderableType:
-    """The one table of `ship`: candidate, size, accuracy, latency, ratio, verdict and why."""
+    """The one table of `ship`: candidate, size, accuracy, latency, ratio, verdict and why.
+
+    Devices stand below one another: beside each other, two would not fit on 80 columns.
+    """
     devices = list(dict.fromkeys(device for item in judged for device in item.runs))
     metric = metric_title(item.candidate.evaluation for item in judged)
     table = Table(header_style="bold", show_lines=True)
-    table.add_column("candidate", overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
+    add_candidate_column(table, [item.candidate for item in judged])
     table.add_column(f"{metric}, drop\n[95% interval]", justify="right", no_wrap=True)
-    for device in devices:
-        where = f" on {device}" if len(devices) > 1 else ""
-        table.add_column(f"p50 / p90 ms{where}\nspeed to float", justify="right", no_wrap=True)
-    table.add_column("verdict and why", overflow="fold", min_width=24)
+    if devices:
+        table.add_column("p50 / p90 ms\nspeed to float", justify="right", overflow="fold")
+    table.add_column("verdict and why", overflow="fold")
     for item in judged:
-        chosen = item.candidate.name == verdict.chosen
         cells: list[RenderableType] = [
-            Text(item.candidate.name, style="bold green" if chosen else ""),
-            size_text(item.candidate.artifact.size_bytes),
+            candidate_text(item.candidate, item.candidate.name == verdict.chosen),
             accuracy_text(item.candidate.evaluation),
         ]
-        for device in devices:
-            cells.append(_latency_text(item, device))
-        cells.append(_verdict_text(item, verdict))
-        table.add_row(*cells)
+        if devices:
+            cells.append(Text("\n".join(_latency_lines(item, devices))))
+        table.add_row(*cells, _verdict_text(item, verdict))
     lines = [
         Text.assemble(
             verdict_mark(verdict), "  ", verdict.chosen or "nothing to release", style="bold"
@@ -57,16 +57,14 @@ def export_table(export: Export) -> RenderableType:
     """The table of `export`."""
     metric = metric_title(c.evaluation for c in export.candidates)
     table = Table(header_style="bold", show_lines=True)
-    table.add_column("candidate", overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("SQNR dB", justify="right")
+    add_candidate_column(table, export.candidates)
+    table.add_column("SQNR dB", justify="right", no_wrap=True)
     table.add_column(f"{metric}, drop\n[95% interval]", justify="right", no_wrap=True)
-    table.add_column("status and why", overflow="fold", min_width=24)
+    table.add_column("status and why", overflow="fold")
     for candidate in export.candidates:
         chosen = export.chosen is candidate
         table.add_row(
-            Text(candidate.name, style="bold green" if chosen else ""),
-            size_text(candidate.artifact.size_bytes),
+            candidate_text(candidate, chosen),
             _sqnr(candidate),
             accuracy_text(candidate.evaluation),
             status_text(candidate, chosen),
@@ -181,6 +179,11 @@ def size_text(size: int) -> str:
     return f"{value:.3g} GB"
 
 
+def time_text(ms: float) -> str:
+    """Milliseconds for people, to three digits."""
+    return f"{ms:#.3g}" if ms < 99.95 else f"{ms:.0f}"
+
+
 def count_text(count: int) -> str:
     """A large count for people."""
     value = float(count)
@@ -189,6 +192,18 @@ def count_text(count: int) -> str:
             return f"{value:.3g}{unit}"
         value /= 1000
     return f"{value:.3g} G"
+
+
+def add_candidate_column(table: Table, candidates: Sequence[Candidate]) -> None:
+    """A column for `candidate_text`."""
+    whole = all(len(candidate.name) <= _WHOLE_NAME for candidate in candidates)
+    table.add_column("candidate\nsize", overflow="fold", no_wrap=whole)
+
+
+def candidate_text(candidate: Candidate, chosen: bool, mark: str = "") -> Text:
+    """A candidate's name, and its size below."""
+    size = size_text(candidate.artifact.size_bytes)
+    return Text.assemble((candidate.name, "bold green" if chosen else ""), f"\n{size}{mark}")
 
 
 def metric_title(evaluations: Iterable[Evaluation | None]) -> str:
@@ -205,18 +220,23 @@ def accuracy_text(evaluation: Evaluation | None) -> str:
     return told if interval is None else f"{told}\n[{interval[0]:+.4f}, {interval[1]:+.4f}]"
 
 
-def _latency_text(item: Judged, device: str) -> str:
-    run = item.runs.get(device)
-    if not isinstance(run, Run):
-        return "failed" if run else "-"
-    latency = run.latency_ms
-    told = f"{latency.p50:.3g} / {latency.p90:.3g}"
-    if run.device.emulated:
-        told += "\n(emulated)"
-    elif not run.validity.valid:
-        told += "\n(INVALID)"
-    ratio = item.ratios.get(device)
-    return told if ratio is None else f"{told}\n{ratio.speedup:.2f}x"
+def _latency_lines(item: Judged, devices: Sequence[str]) -> list[str]:
+    lines = []
+    for device in devices:
+        if len(devices) > 1:
+            lines.append(f"{device}:")
+        run = item.runs.get(device)
+        if not isinstance(run, Run):
+            lines.append("failed" if run else "-")
+            continue
+        lines.append(f"{time_text(run.latency_ms.p50)} / {time_text(run.latency_ms.p90)}")
+        if run.device.emulated:
+            lines.append("(emulated)")
+        elif not run.validity.valid:
+            lines.append("(INVALID)")
+        if device in item.ratios:
+            lines.append(f"{item.ratios[device].speedup:.2f}x")
+    return lines
 
 
 def _verdict_text(item: Judged, verdict: Verdict) -> Text:

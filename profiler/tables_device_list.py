@@ -15,7 +15,10 @@ from .devices_file import FoundDevice
 def devices_table(
     devices: Sequence[FoundDevice], states: Sequence[DeviceState] | None, path: str
 ) -> RenderableType:
-    """The table of `devices list`; with `states`, one for each, what each answered."""
+    """The table of `devices list`; with `states`, one for each, what each answered.
+
+    Messages and hints stand below the table, where they can be copied whole.
+    """
     if not devices:
         return Text(f"no devices in {path}: edgewright devices add NAME ADDRESS [--target TARGET]")
     table = Table(header_style="bold")
@@ -30,13 +33,16 @@ def devices_table(
             device.note or "",
         ]
         table.add_row(*cells, *([_state_text(states[index])] if states else []))
+    lines: list[Text] = []
+    for device, state in zip(devices, states or (), strict=bool(states)):
+        if state.detail:
+            lines.append(Text(f"{device.name or device.address}: {state.detail}"))
+        if state.hint:
+            lines.append(Text(state.hint, style="dim"))
     unlisted = [device.address for device in devices if device.name is None]
-    hints = [Text(f"to add it: edgewright devices add NAME {address}") for address in unlisted]
-    return Group(table, *hints)
+    lines += [Text(f"to add it: edgewright devices add NAME {address}") for address in unlisted]
+    return Group(table, *lines)
 
 
 def _state_text(state: DeviceState) -> Text:
-    text = Text(state.state, style="green" if state.state == "reachable" else "red")
-    for line in filter(None, [state.detail, state.hint]):
-        text.append(f"\n{line}", style="dim")
-    return text
+    return Text(state.state, style="green" if state.state == "reachable" else "red")

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from .operators import OperatorProfile, ProviderShare
 from .result import Run
+from .tables import time_text
 
 #: Rows of the table; what is left is summed up in one.
 _SHOWN = 12
@@ -118,6 +119,4 @@ def _percent(share: float | None) -> str:
 
 
 def _time(ms: float | None) -> str:
-    if ms is None:
-        return "?"
-    return f"{ms:.3g}" if ms < 100 else f"{ms:.0f}"
+    return "?" if ms is None else time_text(ms)

@@ -16,11 +16,13 @@ from .quantization import Quantization, pareto
 from .result import Run
 from .tables import (
     accuracy_text,
+    add_candidate_column,
+    candidate_text,
     metric_title,
     note_lines,
-    size_text,
     skipped_lines,
     status_text,
+    time_text,
 )
 
 
@@ -31,18 +33,15 @@ def quantize_table(found: Quantization) -> RenderableType:
     where = "this host" if found.device == "local" else found.device
     stands_in = "" if found.is_target else "\n(not the target)"
     table = Table(header_style="bold", show_lines=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("candidate", overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
+    add_candidate_column(table, [item.candidate for item in found.judged])
     table.add_column(f"{metric}, drop\n[95% interval]", justify="right", no_wrap=True)
-    table.add_column(f"p50 ms on {where}{stands_in}\nspeed to float", justify="right")
-    table.add_column("status and why", overflow="fold", min_width=24)
+    time_title = f"p50 ms on {where}{stands_in}\nspeed to float"
+    table.add_column(time_title, justify="right", overflow="fold")
+    table.add_column("status and why", overflow="fold")
     for item in found.judged:
         chosen = item.candidate.name == found.chosen
         table.add_row(
-            "*" if item.candidate.name in best else "",
-            Text(item.candidate.name, style="bold green" if chosen else ""),
-            size_text(item.candidate.artifact.size_bytes),
+            candidate_text(item.candidate, chosen, " *" if item.candidate.name in best else ""),
             accuracy_text(item.candidate.evaluation),
             _time_text(item, found.device),
             status_text(item.candidate, chosen),
@@ -70,17 +69,13 @@ def quantize_table(found: Quantization) -> RenderableType:
 
 def sensitivity_table(layers: Sequence[Sensitivity], most: int = 15) -> RenderableType:
     """Layers from the one with the most noise; SQNR in dB."""
-    table = Table(header_style="bold")
-    table.add_column("layer", overflow="fold")
-    table.add_column("operator", no_wrap=True)
+    table = Table(header_style="bold", show_lines=True)
+    table.add_column("layer\noperator", overflow="fold")
     for title in (
-        "weights\nrange",
-        "kurtosis",
+        "weight range\nkurtosis",
         "outlier\nchannels",
-        "own output, dB\nweights only",
-        "own output, dB\ninput only",
-        "in float\nmodel gains",
-        "in float\ncosts",
+        "own output, dB\nweights only\ninput only",
+        "in float\nmodel gains\ncosts",
     ):
         table.add_column(title, justify="right", no_wrap=True)
     ranked = sorted(layers, key=lambda s: (-(s.effect_db or -1e9), -s.noise))
@@ -88,15 +83,16 @@ def sensitivity_table(layers: Sequence[Sensitivity], most: int = 15) -> Renderab
     for layer in ranked[:most]:
         weights, own = layer.weights, layer.screened
         table.add_row(
-            short[layer.name],
-            layer.operator,
-            f"{weights.low:.2g}..{weights.high:.2g}",
-            "-" if weights.kurtosis is None else f"{weights.kurtosis:.1f}",
+            Text(f"{short[layer.name]}\n{layer.operator}"),
+            f"{weights.low:.2g}..{weights.high:.2g}\n"
+            + ("-" if weights.kurtosis is None else f"{weights.kurtosis:.1f}"),
             f"{weights.outlier_channels} of {weights.channels}",
-            _level_text(own.weights_db if own else None),
-            _level_text(own.activations_db if own else None),
-            "-" if layer.effect_db is None else f"{layer.effect_db:+.1f} dB",
-            "-" if layer.cost is None else f"{layer.cost - 1:+.0%}",
+            _level_text(own.weights_db if own else None)
+            + "\n"
+            + _level_text(own.activations_db if own else None),
+            ("-" if layer.effect_db is None else f"{layer.effect_db:+.1f} dB")
+            + "\n"
+            + ("-" if layer.cost is None else f"{layer.cost - 1:+.0%}"),
         )
     if len(ranked) <= most:
         return table
@@ -119,11 +115,11 @@ def _time_text(item: Judged, device: str) -> str:
     run = item.runs.get(device)
     if not isinstance(run, Run):
         return "failed" if run else "-"
-    told = f"{run.latency_ms.p50:.3g}"
-    if run.device.emulated:
-        told += " (emulated)"
+    told = time_text(run.latency_ms.p50)
     if not run.validity.valid:
         told += " †"
+    if run.device.emulated:
+        told += "\n(emulated)"
     ratio = item.ratios.get(device)
     return told if ratio is None else f"{told}\n{ratio.speedup:.2f}x"
 

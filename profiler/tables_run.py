@@ -13,7 +13,7 @@ from .gate import Verdict
 from .heat import Stretch
 from .result import FailedRun, Run
 from .stats import Comparison
-from .tables import size_text, verdict_mark
+from .tables import size_text, time_text, verdict_mark
 
 #: Wrong answers shown one by one.
 _SHOWN_DIFFERENCES = 4
@@ -53,33 +53,32 @@ def run_table(run: Run) -> RenderableType:
 def runs_table(
     runs: Sequence[Run | FailedRun], comparisons: Sequence[Comparison | None]
 ) -> RenderableType:
-    """Several models measured in turn, each against the first."""
+    """Several models measured in turn, each against the first; reasons in words below."""
     table = Table(header_style="bold", show_lines=True)
-    table.add_column("model", overflow="fold")
+    table.add_column("model\ncold start, peak memory", overflow="fold")
     table.add_column("p50 / p90 ms", justify="right", no_wrap=True)
-    table.add_column("speed to the first", justify="right")
-    table.add_column("cold start ms\n(without NumPy)", justify="right")
-    table.add_column("peak memory", justify="right")
-    table.add_column("correctness", overflow="fold")
-    table.add_column("validity", overflow="fold", min_width=20)
+    table.add_column("speed to\nthe first", justify="right", no_wrap=True)
+    table.add_column("answers", no_wrap=True)
+    table.add_column("validity", no_wrap=True)
+    lines: list[Text] = []
     for run, comparison in zip(runs, comparisons, strict=True):
         if isinstance(run, FailedRun):
-            table.add_row(run.model_name, "failed", "", "", "", "", Text(run.message, style="red"))
+            table.add_row(Text(run.model_name), Text("failed", style="red"))
+            lines.append(Text(f"failed {run.model_name}: {run.message}", style="red"))
             continue
-        latency, start = run.latency_ms, run.cold_start
-        total = start.process_ms + start.import_ms + start.load_ms + start.first_inference_ms
+        emulated = "\n(emulated)" if run.device.emulated else ""
         table.add_row(
-            run.model_name,
-            f"{latency.p50:.3f} / {latency.p90:.3f}"
-            + ("\n(emulated)" if run.device.emulated else ""),
-            "" if comparison is None else _ratio_text(comparison),
-            f"{total:.0f}",
-            "?" if run.peak_rss_bytes is None else size_text(run.peak_rss_bytes),
-            run.correctness.status,
-            validity_text(run),
+            Text(f"{run.model_name}\n{_start_text(run)}"),
+            f"{time_text(run.latency_ms.p50)} / {time_text(run.latency_ms.p90)}{emulated}",
+            "" if comparison is None else Text(_ratio_cell(comparison) + emulated),
+            run.correctness.status.replace("-", "\n"),
+            Text("valid", "green") if run.validity.valid else Text("INVALID", "red"),
         )
+        for reason in run.validity.reasons:
+            lines.append(Text(f"INVALID {run.model_name}: {reason}", style="red"))
     notes = dict.fromkeys(note for run in runs if isinstance(run, Run) for note in run.notes)
-    return Group(table, *(Text(f"note: {note}", style="yellow") for note in notes))
+    lines += [Text(f"note: {note}", style="yellow") for note in notes]
+    return Group(table, Text("cold start: without NumPy's own", style="dim"), *lines)
 
 
 def comparison_text(
@@ -135,6 +134,21 @@ def _list(numbers: Sequence[int]) -> str:
 
 def _interval_text(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _start_text(run: Run) -> str:
+    start = run.cold_start
+    total = start.process_ms + start.import_ms + start.load_ms + start.first_inference_ms
+    memory = "?" if run.peak_rss_bytes is None else size_text(run.peak_rss_bytes)
+    return f"{total:.0f} ms, {memory}"
+
+
+def _ratio_cell(comparison: Comparison) -> str:
+    text = f"{comparison.speedup:.2f}x"
+    if comparison.interval is None:
+        return text
+    low, high = comparison.interval
+    return f"{text}\n[{1 / high:.2f}, {1 / low:.2f}]"
 
 
 def _ratio_text(comparison: Comparison) -> str:

@@ -514,6 +514,7 @@ def test_profile_of_several_models_in_turn(cli: Cli, tmp_path: Path) -> None:
     assert low < 1.2 and high > 0.8, "the same model"
     assert first["runtime"]["cpus"] == [0]
     for run in (first, second):
+        assert Path(run["file"]).parent == out
         written = json.loads(Path(run["file"]).read_text())
         assert written["samples_ms"] == run["samples_ms"]
 
