@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# ONNX Runtime (1.32, at least) queues events for its makers in ~/.cache/Microsoft as soon as it is
+# imported, which only this prevents: nothing leaves the user's desk unless the user says so.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from .errors import EdgewrightError as EdgewrightError

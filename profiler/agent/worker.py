@@ -178,6 +178,8 @@ def worker() -> int:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     faulthandler.enable()
+    # Read when ONNX Runtime is imported: else it leaves events for its makers in the user's home.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     # A crash is told by its signal; a dump of its memory would fill a small disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as handle:

@@ -55,6 +55,7 @@ then flock -n 9 9>&9
 fi
 printf '%s, "since": %s}}' "$2" "$(up)" >"$1"
 LD_LIBRARY_PATH=$4${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}; export LD_LIBRARY_PATH
+ORT_DISABLE_TELEMETRY=1; export ORT_DISABLE_TELEMETRY
 shift 4
 exec "$@" 9>&9
 """
