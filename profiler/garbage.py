@@ -64,7 +64,7 @@ def read_answer(text: str) -> Any:
 def _harmless(value: Any) -> Any:
     match value:
         case str():
-            return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in value)
+            return "".join(c for c in value if c.isprintable() or c in "\n\t")
         case list():
             return [_harmless(item) for item in value]
         case dict():
