@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# ONNX Runtime (1.32, at least) queues events for its makers in ~/.cache/Microsoft as soon as it is
+# ONNX Runtime, from 1.29 on, queues events for its makers in ~/.cache/Microsoft as soon as it is
 # imported, which only this prevents: nothing leaves the user's desk unless the user says so.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 

@@ -283,6 +283,22 @@ def test_measures_models_in_turn(workplace: Workplace, tmp_path: Path) -> None:
     assert ask("poll", directory, "--since", "2")["progress"] == everything[2:]
 
 
+def test_the_agent_itself_keeps_the_runtime_from_telemetry(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = measured(matmul(tmp_path / "m.onnx"))  # runs here, and so comes first
+    for name in ("CI", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    traces = tmp_path / "traces"
+    for name in ("HOME", "TMPDIR"):
+        (traces / name).mkdir(parents=True)
+        monkeypatch.setenv(name, str(traces / name))
+    directory = workplace.prepare(model)
+    ask("start", directory)
+    assert [m["status"] for m in workplace.finish(directory)["models"]] == ["finished"]
+    assert [path for path in traces.rglob("*") if path.is_file()] == []
+
+
 def test_models_follow_each_other_where_memory_is_tight(
     workplace: Workplace, tmp_path: Path
 ) -> None:
