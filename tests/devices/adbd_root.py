@@ -86,10 +86,9 @@ def build(directory: Path) -> None:
     """Make the phone out of Debian's packages."""
     directory.mkdir()
     backported = tuple(f"{package}/{BACKPORTS}" for package in FROM_BACKPORTS)
-    mirrors = (roots.MIRROR, roots.MIRROR.replace(roots.SUITE, BACKPORTS))
     with tempfile.TemporaryDirectory() as folder:
         debian = Path(folder) / "debian"
-        roots.unpack(roots.ARM64, (*backported, *PACKAGES), {}, debian, mirrors)
+        roots.unpack(roots.ARM64, (*backported, *PACKAGES), {}, debian, (BACKPORTS,))
         install_adbd(debian, directory)
         install_tools(debian, directory)
     for name in ("data", "dev", "mnt", "proc", "sdcard", "storage", "sys", "system/etc", "vendor"):

@@ -28,8 +28,7 @@ CACHE_VARIABLE = "EDGEWRIGHT_TEST_CACHE"
 
 SUITE = "bookworm"  # the runtimes have wheels for its Python, 3.11
 PYTHON_VERSION = "3.11"
-# One archive, whose parts fit each other at any time; the tests need no security updates.
-MIRROR = f"deb {os.environ["EDGEWRIGHT_DEBIAN_MIRROR"]} {SUITE} main"
+MIRROR_VARIABLE = "EDGEWRIGHT_DEBIAN_MIRROR"
 PACKAGES = (
     "bash",
     "coreutils",
@@ -238,7 +237,7 @@ def unpack(
     packages: tuple[str, ...],
     links: Mapping[str, str],
     directory: Path,
-    mirrors: tuple[str, ...] = (MIRROR,),
+    more_suites: tuple[str, ...] = (),
 ) -> None:
     """Unpack Debian packages and what they depend on; no maintainer script is run."""
     run(
@@ -250,11 +249,27 @@ def unpack(
         f"--include={','.join(packages)}",
         SUITE,
         str(directory),
-        *mirrors,
+        *sources(SUITE, *more_suites),
     )
     for name, target in links.items():
         (directory / name).symlink_to(target)
     byte_compile(directory, f"usr/lib/python{PYTHON_VERSION}")
+
+
+def sources(*suites: str) -> list[str]:
+    """apt's lines for suites of Debian, from the archive that this machine itself uses.
+
+    One archive, whose parts fit each other at any time; the tests need no security updates.
+    """
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    if mirror is None:
+        command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found = [uri for uri in told.split() if uri.rstrip("/").endswith("/debian")]
+        if not found:
+            raise SystemExit(f"apt knows no archive of Debian here: name one in {MIRROR_VARIABLE}")
+        mirror = found[0]
+    return [f"deb {mirror} {suite} main" for suite in suites]
 
 
 def python_with_pip(tools: Path) -> str:
