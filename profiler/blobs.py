@@ -74,7 +74,7 @@ def deploy(
 
     Args:
         on_bytes: called with (bytes there, bytes in all) of the files that are sent.
-        journal: takes the path of each file that is sent, and the one it travels under, before it
+        journal: takes the path of each file that is sent, and what comes with it there, before it
             is: what an interrupted call may have left.
 
     Raises:
@@ -150,6 +150,8 @@ def _send(
         part = delivery.kept or part_of(delivery.path)
         if journal is not None:
             journal += [part, delivery.path]
+            if delivery.kept:  # its hash is noted there; without the notes all is hashed anew
+                journal.append(f"{agent.base}/blobs.json")
         arrivals += [delivery.blob.sha256, part, delivery.path]
         try:
             agent.transport.push(delivery.blob.path, part, count, resume=bool(delivery.kept))
