@@ -19,8 +19,8 @@ from .base import Completed, Progress
 from .commands import (
     SUPERVISED_FOR,
     checked_command,
-    last_words,
     shell_line,
+    too_slow,
 )
 
 DIRECTORY = "/data/local/tmp/edgewright"
@@ -84,7 +84,10 @@ class AdbTransport:
                 if not stream.collect(stdout, time.monotonic() + timeout_s):
                     stream.close_input()  # the script kills the command when its input ends
                     stream.collect(stdout, time.monotonic() + KILL_PATIENCE_S)
-                    raise self._too_slow(arguments[0], timeout_s, stream, stdout)
+                    said = (stream.stderr, b"".join(stdout).decode(errors="replace"))
+                    raise too_slow(
+                        self.address, arguments[0], timeout_s, stream.exit_code is not None, said
+                    )
             code = self.exit_code(stream)
             return Completed(code, b"".join(stdout).decode(errors="replace"), stream.stderr)
 
@@ -167,16 +170,6 @@ class AdbTransport:
     def _copy(self, script: str, arguments: list[str]) -> Iterator[shell_copy.Program]:
         with self._program(script, arguments) as stream:
             yield _Program(self, stream)
-
-    def _too_slow(
-        self, name: str, timeout_s: float, stream: ShellStream, stdout: list[bytes]
-    ) -> DeviceTimeout:
-        fate = "it was killed" if stream.exit_code is not None else "it may still be running there"
-        said = last_words(stream.stderr) or last_words(b"".join(stdout).decode(errors="replace"))
-        return DeviceTimeout(
-            f"{self.address}: {name} did not end in {timeout_s:g} s; {fate}"
-            + (f"; its last words were {said!r}" if said else "")
-        )
 
 
 @dataclass(frozen=True)

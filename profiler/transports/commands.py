@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from ...errors import UsageError
+from ...errors import DeviceTimeout, UsageError
 
 MAX_COMMAND_BYTES = 100_000
 """Below what Linux takes for one argument of a program (128 KiB) and SSH for one packet."""
@@ -149,3 +149,21 @@ def last_words(output: str, limit: int = 200) -> str:
     """The last line of a command's output that says something; empty where there is none."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return lines[-1][-limit:] if lines else ""
+
+
+def too_slow(
+    address: str, name: str, timeout_s: float, was_killed: bool, outputs: Sequence[str]
+) -> DeviceTimeout:
+    """The error of a command that took too long.
+
+    Args:
+        name: of its program.
+        was_killed: whether the device says so.
+        outputs: of the command; the last words of the first that has any are told.
+    """
+    fate = "it was killed" if was_killed else "it may still be running there"
+    said = next(filter(None, map(last_words, outputs)), "")
+    return DeviceTimeout(
+        f"{address}: {name} did not end in {timeout_s:g} s; {fate}"
+        + (f"; its last words were {said!r}" if said else "")
+    )

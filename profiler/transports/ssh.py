@@ -15,8 +15,8 @@ from .base import Completed, Progress
 from .commands import (
     SUPERVISED,
     checked_command,
-    last_words,
     shell_line,
+    too_slow,
 )
 from .copying import PIECE_BYTES
 from .ssh_address import parse_ssh_address
@@ -77,7 +77,13 @@ class SshTransport:
                 if not output.collect(time.monotonic() + timeout_s):
                     channel.shutdown_write()  # SUPERVISED kills the command when its input ends
                     output.collect(time.monotonic() + KILL_PATIENCE_S)
-                    raise self._too_slow(arguments[0], timeout_s, output)
+                    raise too_slow(
+                        self.address,
+                        arguments[0],
+                        timeout_s,
+                        output.exit_code is not None,
+                        (output.stderr, output.stdout),
+                    )
             return Completed(self.exit_code(output), output.stdout, output.stderr)
 
     def push(
@@ -170,14 +176,6 @@ class SshTransport:
         raise Unreachable(
             f"{self.address}: the command ended without an exit code: its shell was killed, or "
             "the device is shutting down"
-        )
-
-    def _too_slow(self, name: str, timeout_s: float, output: Output) -> DeviceTimeout:
-        fate = "it was killed" if output.exit_code is not None else "it may still be running there"
-        said = last_words(output.stderr) or last_words(output.stdout)
-        return DeviceTimeout(
-            f"{self.address}: {name} did not end in {timeout_s:g} s; {fate}"
-            + (f"; its last words were {said!r}" if said else "")
         )
 
     @contextlib.contextmanager
