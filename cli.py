@@ -24,7 +24,6 @@ from .cli_common import (
     State,
     Target,
     complete_device,
-    complete_target,
     preview_export,
     progress,
     show,
@@ -40,6 +39,7 @@ from .cli_runner import (
     runner_arguments,
 )
 from .cli_runtime import runtime_app
+from .cli_targets import add_target_commands
 from .errors import DeviceError, EdgewrightError, UsageError
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich doubles the time that --help takes
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_command=True)
-app.add_typer(targets_app, name="targets")
+add_target_commands(app)
 app.add_typer(devices_app, name="devices")
 add_commands(app)
 app.add_typer(runtime_app, name="runtime")
@@ -170,56 +169,6 @@ def export(
 
     show(document, table, as_json)
     if result.chosen is None:
-        raise typer.Exit(1)
-
-
-@app.command()
-def inspect(
-    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")], as_json: Json = False
-) -> None:
-    """Tell what a model file holds.
-
-    Inputs, outputs, operators, types, multiply-accumulates (MACs), weights, peak activations.
-    """
-    from .profiler.report import facts_document
-    from .targets.inspect import inspect_model
-
-    facts = inspect_model(model)
-
-    def table() -> Any:
-        from .profiler.tables import facts_table
-
-        return facts_table(facts)
-
-    show(facts_document(facts), table, as_json)
-
-
-@app.command()
-def check(
-    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
-    target: Target,
-    as_json: Json = False,
-) -> None:
-    """Say whether a model fits a device.
-
-    Each finding names the operator, the reason and what to do about it.
-    """
-    from .profiler.report import check_document
-    from .targets.check import check as run_check
-    from .targets.inspect import inspect_model
-    from .targets.load import load_target
-
-    profile_of_target = load_target(target)
-    result = run_check(inspect_model(model), profile_of_target)
-
-    def table() -> Any:
-        from .profiler.tables import check_table
-
-        return check_table(result, profile_of_target.title)
-
-    document = {"schema_version": 1, "target": profile_of_target.name, **check_document(result)}
-    show(document, table, as_json)
-    if not result.compatible:
         raise typer.Exit(1)
 
 
@@ -537,45 +486,6 @@ def ship(
         print(f"result: {output / 'result.json'}")
     if not shipment.verdict.passed:
         raise typer.Exit(1)
-
-
-@targets_app.callback()
-def _targets(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        list_targets()
-
-
-@targets_app.command("list")
-def list_targets(as_json: Json = False) -> None:
-    """List the devices."""
-    from .targets.load import list_targets as load_all
-
-    found = load_all()
-
-    def table() -> Any:
-        from .profiler.tables import targets_table
-
-        return targets_table(found)
-
-    show({"targets": [t.model_dump(mode="json") for t in found]}, table, as_json)
-
-
-@targets_app.command("show")
-def show_target(
-    name: Annotated[str, typer.Argument(autocompletion=complete_target)], as_json: Json = False
-) -> None:
-    """Show one device with the source of each group of facts."""
-    from .targets.load import load_target
-
-    show(load_target(name).model_dump(mode="json", exclude_none=True), None, as_json)
-
-
-@targets_app.command("schema")
-def target_schema(as_json: Json = True) -> None:
-    """Print the JSON Schema of device files."""
-    from .targets.profile import TargetProfile
-
-    show(TargetProfile.model_json_schema(), None, as_json)
 
 
 @app.command()

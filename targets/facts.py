@@ -45,6 +45,100 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class TensorQuantization:
+    """How a tensor's integers stand for reals: real = (integer - zero_point) * scale.
+
+    Attributes:
+        per_channel: whether there is more than one scale.
+        axis: the dimension that the scales go along; None per tensor.
+        symmetric: whether every zero point is 0 (of unsigned types: the middle of the range).
+        parameters: scale and zero point where there is one of each and it is known from the file.
+        block: how many values along the axis share a scale; None where the whole axis does.
+    """
+
+    per_channel: bool
+    axis: int | None
+    symmetric: bool
+    parameters: Quantization | None = None
+    block: int | None = None
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """One tensor of a graph.
+
+    Attributes:
+        shape: None marks a dimension known only at run time; None as a whole: unknown rank.
+        constant: what identifies the stored values in the file, so that tensors that share them
+            can be told; None for activations.
+        constant_bytes: bytes that the values take in the file.
+        sparse: whether the values are stored without their zeros.
+        variable: whether it keeps its value from one inference to the next.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+    constant: str | None = None
+    constant_bytes: int = 0
+    quantization: TensorQuantization | None = None
+    sparse: bool = False
+    variable: bool = False
+
+
+#: A value of an operator's attribute.
+Attribute = str | int | float | bool | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator of a graph.
+
+    Attributes:
+        index: its position in the file's graph, from 0.
+        operator: as in `OperatorFacts`.
+        name: what the file calls it; that of its first output where it has none of its own.
+        version: of a TFLite operator; None for ONNX, where the opset says it.
+        inputs: positions in the graph's `tensors`; -1 where one is left out.
+        outputs: likewise.
+        attributes: ONNX attributes, or the options of a TFLite builtin, by name.
+        macs: multiply-accumulates of one run at batch 1; None where unknown.
+        graphs: names of the graphs that it runs.
+    """
+
+    index: int
+    operator: str
+    name: str
+    version: int | None
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    attributes: dict[str, Attribute]
+    macs: int | None
+    graphs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """One graph with its nodes in the file's order; '' is the name of the main one.
+
+    Attributes:
+        inputs: positions in `tensors`.
+        outputs: likewise.
+    """
+
+    name: str
+    tensors: tuple[TensorFacts, ...]
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def operand(self, node: Node, position: int) -> TensorFacts | None:
+        """A node's input by its position; None where it is left out."""
+        index = node.inputs[position] if position < len(node.inputs) else -1
+        return self.tensors[index] if index >= 0 else None
+
+
+@dataclass(frozen=True)
 class OperatorFacts:
     """All the nodes of one operator.
 
@@ -105,6 +199,7 @@ class ModelFacts:
         subgraphs: how many graphs beside the main one (branches, loop bodies); their operators
             are counted, once each.
         external_data: files beside the model that hold its weights; counted in `size_bytes`.
+        graphs: the main graph, then those that nodes run, node by node.
     """
 
     path: Path
@@ -122,6 +217,7 @@ class ModelFacts:
     quantized: tuple[QuantizedProducts, ...] = ()
     subgraphs: int = 0
     external_data: tuple[str, ...] = ()
+    graphs: tuple[GraphFacts, ...] = ()
 
     @property
     def macs(self) -> int | None:

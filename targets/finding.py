@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
+from .placement import Answer, Placement
 from .profile import Model
 
 Severity = Literal["error", "warning", "info"]
@@ -17,11 +20,14 @@ class Finding(Model):
     """
 
     severity: Severity
-    code: str
+    code: str = Field(description="`edgewright explain CODE` says more")
     operator: str | None = None
+    nodes: tuple[str, ...] = Field(default=(), description="names in the graph, at most 20")
     count: int = 0
     reason: str
     remedy: str
+    source: str | None = Field(default=None, description="where the rule comes from")
+    answer: Answer = "tabled"
 
 
 class CheckResult(Model):
@@ -29,3 +35,4 @@ class CheckResult(Model):
 
     compatible: bool
     findings: tuple[Finding, ...]
+    placements: tuple[Placement, ...] = ()

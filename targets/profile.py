@@ -7,8 +7,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Format = Literal["onnx", "tflite"]
+#: The runtimes that Edgewright measures with.
 RuntimeName = Literal["onnxruntime", "ai_edge_litert", "tflite_runtime"]
-Architecture = Literal["x86_64", "aarch64", "armv7l"]
+#: The runtimes that a device can have; TFLite Micro is checked against, and not measured.
+TargetRuntimeName = Literal["onnxruntime", "ai_edge_litert", "tflite_runtime", "tflite_micro"]
+Architecture = Literal["x86_64", "aarch64", "armv7l", "armv8-m", "armv8.1-m"]
 
 #: Instruction-set features that decide which precision is fast, named as Linux names them
 #: (`Features`/`flags` of /proc/cpuinfo), with "asimdhp" -> fp16, "asimddp" -> dotprod.
@@ -23,6 +26,9 @@ Feature = Literal[
     "sve",
     "sve2",
     "sme",
+    # ARM microcontrollers: DSP extension, and Helium
+    "dsp",
+    "mve",
     # x86
     "sse4_1",
     "avx",
@@ -74,7 +80,10 @@ class Cpu(Model):
 
 
 class Memory(Model):
-    ram_bytes: int = Field(gt=0)
+    ram_bytes: int = Field(gt=0, description="of a microcontroller: all of its SRAM")
+    flash_bytes: int | None = Field(
+        default=None, gt=0, description="non-volatile memory that programs and models share"
+    )
     bandwidth_bytes_per_s: int | None = Field(
         default=None, gt=0, description="theoretical peak of the memory interface"
     )
@@ -82,7 +91,7 @@ class Memory(Model):
 
 
 class OperatingSystem(Model):
-    name: Literal["linux", "android", "macos", "windows"]
+    name: Literal["linux", "android", "macos", "windows", "none"]
     version: str = Field(description="distribution or Android release, e.g. 'Raspberry Pi OS 12'")
     python: str | None = Field(
         default=None, description="version of the system's Python 3; absent where there is none"
@@ -93,19 +102,27 @@ class OperatingSystem(Model):
 class Runtime(Model):
     """An inference runtime that can be had for the device."""
 
-    name: RuntimeName
+    name: TargetRuntimeName
     min_version: str = Field(description="the oldest version that the checks assume")
     source: str = Field(min_length=1)
 
 
 class Accelerator(Model):
-    """Described, not used: Edgewright measures on the CPU."""
+    """A processor beside the CPU. What it can run is data of its own: `targets/support/`."""
 
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="its name for --accelerator")
     name: str
     kind: Literal["gpu", "npu", "dsp", "tpu"]
-    precisions: tuple[Literal["float32", "float16", "bfloat16", "int16", "int8", "int4"], ...]
-    reached_by: str | None = Field(
-        default=None, description="delegate or execution provider, e.g. 'Edge TPU delegate'"
+    precisions: tuple[
+        Literal["float32", "float16", "bfloat16", "int16", "int8", "uint8", "int4"], ...
+    ]
+    support: tuple[str, ...] = Field(
+        default=(),
+        description="support tables of the delegates, execution providers and compilers that "
+        "reach it, the usual one first",
+    )
+    compiler_options: dict[str, str] = Field(
+        default_factory=dict, description="what its compiler has to be told of this device"
     )
     source: str = Field(min_length=1)
 
@@ -137,6 +154,11 @@ class TargetProfile(Model):
     os: OperatingSystem
     runtimes: tuple[Runtime, ...] = Field(min_length=1)
     accelerators: tuple[Accelerator, ...] = ()
+    default_accelerator: str | None = Field(
+        default=None,
+        description="the accelerator that models for this device are expected to run on: what "
+        "falls back to the CPU is an error. None: the CPU",
+    )
     limits: Limits | None = None
     notes: tuple[str, ...] = ()
 
@@ -147,14 +169,33 @@ class TargetProfile(Model):
             raise ValueError(f"a runtime is listed twice: {', '.join(names)}")
         return self
 
+    @model_validator(mode="after")
+    def _accelerators_are_consistent(self) -> TargetProfile:
+        ids = [accelerator.id for accelerator in self.accelerators]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"an accelerator is listed twice: {', '.join(ids)}")
+        if self.default_accelerator is not None and self.default_accelerator not in ids:
+            raise ValueError(
+                f"default_accelerator is '{self.default_accelerator}', which is none of the "
+                f"accelerators ({', '.join(ids) or 'there is none'})"
+            )
+        return self
+
     def runtime_for(self, model_format: str) -> Runtime | None:
         """The preferred runtime for a format: the first listed that reads it."""
-        readers = READERS[model_format]
-        return next((runtime for runtime in self.runtimes if runtime.name in readers), None)
+        return next((r for r in self.runtimes if READS[r.name] == model_format), None)
 
 
-#: Which runtimes read which format.
-READERS: dict[str, tuple[str, ...]] = {
+#: Which format each runtime reads.
+READS: dict[TargetRuntimeName, Format] = {
+    "onnxruntime": "onnx",
+    "ai_edge_litert": "tflite",
+    "tflite_runtime": "tflite",
+    "tflite_micro": "tflite",
+}
+
+#: Which of the runtimes that are measured with read which format.
+READERS: dict[str, tuple[RuntimeName, ...]] = {
     "onnx": ("onnxruntime",),
     "tflite": ("ai_edge_litert", "tflite_runtime"),
 }

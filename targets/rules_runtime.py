@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .facts import ModelFacts, OperatorFacts
 from .finding import Finding
-from .profile import READERS, Runtime, TargetProfile
+from .profile import READERS, READS, Runtime, TargetProfile
 from .versions import (
     CONTRIB_SINCE,
     DOMAINS,
@@ -36,7 +36,7 @@ def format_has_runtime(facts: ModelFacts, profile: TargetProfile) -> Iterator[Fi
     """The device needs a runtime that reads the format."""
     if profile.runtime_for(facts.format) is not None:
         return
-    there = {f for f, names in READERS.items() for r in profile.runtimes if r.name in names}
+    there = {READS[runtime.name] for runtime in profile.runtimes}
     listed = ", ".join(runtime.name for runtime in profile.runtimes)
     yield Finding(
         severity="error",
@@ -213,7 +213,7 @@ def tflite_runtime_traps(facts: ModelFacts, profile: TargetProfile) -> Iterator[
 
 
 def has_edge_tpu(profile: TargetProfile) -> bool:
-    return any("Edge TPU" in f"{a.name} {a.reached_by}" for a in profile.accelerators)
+    return any("edge-tpu" in accelerator.support for accelerator in profile.accelerators)
 
 
 def _onnxruntime(facts: ModelFacts, profile: TargetProfile) -> Runtime | None:

@@ -1,0 +1,46 @@
+"""Where each node of a model runs on a device."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .profile import Model
+
+#: Where an answer comes from. `asked`: the runtime or compiler itself said so, on this machine.
+#: `tabled`: a published or measured table says so. `unknown`: nobody says, which is never a yes.
+Answer = Literal["asked", "tabled", "unknown"]
+
+#: `accelerator` or `cpu`: it runs there. `nowhere`: the runtime has no kernel for it.
+Place = Literal["accelerator", "cpu", "nowhere", "unknown"]
+
+
+class NodePlacement(Model):
+    """One node, and why it does not run on the accelerator (or not at all)."""
+
+    graph: str
+    index: int
+    operator: str
+    name: str
+    macs: int | None
+    place: Place
+    reason: str | None = None
+
+
+class Placement(Model):
+    """Where a model's nodes run with one accelerator (or, without any, in the runtime alone)."""
+
+    support: str = Field(description="the support table that was used, e.g. 'litert-gpu'")
+    title: str
+    answer: Answer
+    said_by: str = Field(description="program and version that was asked, or the table's source")
+    nodes: tuple[NodePlacement, ...]
+    partitions: int | None = Field(description="pieces on the accelerator; None if unknown")
+
+    def macs(self, place: Place) -> int:
+        """Multiply-accumulates of the nodes there, as far as known."""
+        return sum(node.macs or 0 for node in self.nodes if node.place == place)
+
+    def count(self, place: Place) -> int:
+        return sum(node.place == place for node in self.nodes)
