@@ -137,7 +137,12 @@ def _recipe(target: str | None, device: str | None, runtime: Buildable | None) -
     if target is not None:
         profile = load_target(target)
         architecture = profile.cpu.architecture
-        preferred = tuple(known.name for known in profile.runtimes)
+        preferred = profile.measured_runtimes
+        if not preferred:
+            raise UsageError(
+                f"{profile.title} has no runtime that can be built "
+                f"({', '.join(known.name for known in profile.runtimes)})"
+            )
     else:
         from .profiler.arrival import machine_of
         from .profiler.devices_file import open_device

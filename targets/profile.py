@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -180,6 +180,12 @@ class TargetProfile(Model):
                 f"accelerators ({', '.join(ids) or 'there is none'})"
             )
         return self
+
+    @property
+    def measured_runtimes(self) -> tuple[RuntimeName, ...]:
+        """The runtimes that Edgewright can measure with, in the profile's order."""
+        known = {str(name): name for name in get_args(RuntimeName)}
+        return tuple(known[r.name] for r in self.runtimes if r.name in known)
 
     def runtime_for(self, model_format: str) -> Runtime | None:
         """The preferred runtime for a format: the first listed that reads it."""
