@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .profile import Format
@@ -186,6 +186,45 @@ class QuantizedProducts:
 
 
 @dataclass(frozen=True)
+class SignatureFacts:
+    """Names that callers use (TFLite), each with the name of the tensor that it stands for."""
+
+    name: str
+    graph: str
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class WeightFacts:
+    """The stored constants of one element type.
+
+    Attributes:
+        tensors: how many constants; those that share their values count once.
+        parameters: how many values they stand for; None where a shape is unknown.
+        size_bytes: in the file.
+        sparse_tensors: how many of them are stored without their zeros.
+        shared_tensors: how many further tensors read values that are counted already.
+    """
+
+    dtype: str
+    tensors: int
+    parameters: int | None
+    size_bytes: int
+    sparse_tensors: int = 0
+    shared_tensors: int = 0
+
+
+@dataclass(frozen=True)
+class UnfusedPair:
+    """A QuantizeLinear or DequantizeLinear that the runtime has to run as an operator."""
+
+    node: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """What `edgewright inspect` tells.
 
@@ -199,6 +238,13 @@ class ModelFacts:
         subgraphs: how many graphs beside the main one (branches, loop bodies); their operators
             are counted, once each.
         external_data: files beside the model that hold its weights; counted in `size_bytes`.
+        format_version: of the file format itself: IR version (ONNX), schema version (TFLite).
+        producer: the program that wrote the file, with its version, where the file says so.
+        opsets: version of every ONNX operator set that the file imports, '' is the standard one.
+        metadata: what the file says of itself, by name; long or binary values by their size.
+        weights: all stored constants by element type, most bytes first.
+        scheme: in words, what is quantized how, and what stayed float.
+        unfused: QDQ operators that don't fuse with their neighbours (ONNX).
         graphs: the main graph, then those that nodes run, node by node.
     """
 
@@ -217,6 +263,14 @@ class ModelFacts:
     quantized: tuple[QuantizedProducts, ...] = ()
     subgraphs: int = 0
     external_data: tuple[str, ...] = ()
+    format_version: int | None = None
+    producer: str | None = None
+    opsets: dict[str, int] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    signatures: tuple[SignatureFacts, ...] = ()
+    weights: tuple[WeightFacts, ...] = ()
+    scheme: tuple[str, ...] = ()
+    unfused: tuple[UnfusedPair, ...] = ()
     graphs: tuple[GraphFacts, ...] = ()
 
     @property
