@@ -27,8 +27,9 @@ RuntimeName = Literal["onnxruntime", "ai_edge_litert", "tflite_runtime"]
 
 def complete_target(incomplete: str) -> list[str]:
     # Names are file names: reading the profiles would make completion slow.
-    folder = Path(__file__).parent / "device_configs"
-    return sorted(p.stem for p in folder.glob("*.toml") if p.stem.startswith(incomplete))
+    from .targets.folders import names_beginning
+
+    return names_beginning(incomplete)
 
 
 def complete_device(incomplete: str) -> list[str]:

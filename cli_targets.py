@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_common import Json, Target, complete_target, show
-
-targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_command=True)
+from .cli_common import Json, Target, show
+from .cli_target_files import targets_app
 
 
 def add_target_commands(app: typer.Typer) -> None:
@@ -65,42 +64,3 @@ def check(
     show(document, table, as_json)
     if not result.compatible:
         raise typer.Exit(1)
-
-
-@targets_app.callback()
-def _targets(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        list_targets()
-
-
-@targets_app.command("list")
-def list_targets(as_json: Json = False) -> None:
-    """List the devices."""
-    from .targets.load import list_targets as load_all
-
-    found = load_all()
-
-    def table() -> Any:
-        from .profiler.tables import targets_table
-
-        return targets_table(found)
-
-    show({"targets": [t.model_dump(mode="json") for t in found]}, table, as_json)
-
-
-@targets_app.command("show")
-def show_target(
-    name: Annotated[str, typer.Argument(autocompletion=complete_target)], as_json: Json = False
-) -> None:
-    """Show one device with the source of each group of facts."""
-    from .targets.load import load_target
-
-    show(load_target(name).model_dump(mode="json", exclude_none=True), None, as_json)
-
-
-@targets_app.command("schema")
-def target_schema(as_json: Json = True) -> None:
-    """Print the JSON Schema of device files."""
-    from .targets.profile import TargetProfile
-
-    show(TargetProfile.model_json_schema(), None, as_json)

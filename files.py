@@ -33,6 +33,14 @@ def user_path(text: str) -> Path:
         raise UsageError(f"{text}: nobody knows where that home is") from error
 
 
+def configuration_folder() -> Path:
+    """Edgewright's folder in the user's configuration (XDG base directory specification)."""
+    configuration = os.environ.get("XDG_CONFIG_HOME", "")
+    # By the specification a relative path counts as none.
+    folder = Path(configuration) if configuration.startswith("/") else Path.home() / ".config"
+    return folder / "edgewright"
+
+
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, renamed to it when the block ends without an error.

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import user_path
+from ..files import configuration_folder, user_path
 
 DEVICES_VARIABLE = "EDGEWRIGHT_DEVICES"
 
@@ -17,10 +17,7 @@ def devices_path() -> Path:
     named = os.environ.get(DEVICES_VARIABLE)
     if named:
         return user_path(named)
-    configuration = os.environ.get("XDG_CONFIG_HOME", "")
-    # The XDG base directory specification: a relative path counts as none.
-    folder = Path(configuration) if configuration.startswith("/") else Path.home() / ".config"
-    return folder / "edgewright" / "devices.toml"
+    return configuration_folder() / "devices.toml"
 
 
 def device_names(beginning: str = "") -> list[str]:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import cast, get_args
 
-from .profile import Architecture, CoreCluster, Feature
+from .profile import FEATURES, Architecture, CoreCluster, Feature
 
 #: Linux' names (Documentation/arch/arm64/elf_hwcaps.rst, arch/x86/include/asm/cpufeatures.h)
 #: that differ from ours.
 _RENAMED: dict[str, Feature] = {"asimdhp": "fp16", "asimddp": "dotprod"}
-
-_ARM: frozenset[str] = frozenset(
-    {"neon", "asimd", "fp16", "dotprod", "i8mm", "bf16", "sve", "sve2", "sme"}
-)
 
 #: (CPU implementer, CPU part) of the main ID register, as the technical reference manuals give it.
 _CORES: dict[tuple[int, int], str] = {
@@ -104,7 +100,7 @@ def _features(fields: Mapping[str, str], architecture: Architecture) -> tuple[Fe
     found = {_RENAMED.get(word, word) for word in words}
     if "asimd" in found:
         found.add("neon")
-    known = [f for f in get_args(Feature) if (f in _ARM) != (architecture == "x86_64")]
+    known = [f for f in get_args(Feature) if f in FEATURES[architecture]]
     return cast(tuple[Feature, ...], tuple(f for f in known if f in found))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +10,10 @@ from pydantic import Field
 
 from ..errors import UsageError
 from ..files import user_path
+from .folders import own_folder, profile_files
 from .probe import probe_host
 from .profile import Limits, Model, TargetProfile
-from .toml_file import TomlDocument, parse_toml, parse_toml_text, validate_toml
-
-_DATA = "edgewright.device_configs"
+from .toml_file import TomlDocument, parse_toml, validate_toml
 
 
 class ProbedProfile(Model):
@@ -31,40 +29,93 @@ class ProbedProfile(Model):
 
 
 def load_target(name_or_path: str) -> TargetProfile:
-    """The profile of a built-in device (by name or alias), or of a TOML file (by its path).
+    """The profile of a device by name or alias, or of a TOML file by its path.
+
+    Names are looked up among the built-in devices and in the user's own folder
+    (`targets/folders.py`).
 
     Raises:
-        UsageError: no such device or file, or the file is wrong (it says which line and key).
+        UsageError: no such device or file, two of that name, or the file is wrong (it says which
+            line and key).
     """
     if name_or_path.endswith(".toml") or "/" in name_or_path or "\\" in name_or_path:
-        return _profile(parse_toml(user_path(name_or_path)))
-    documents = _built_in()
+        return profile_of(parse_toml(user_path(name_or_path)))
     wanted = name_or_path.strip().lower()
-    for document in documents:
-        if wanted in _names(document):
-            return _profile(document)
-    raise _unknown(name_or_path, documents)
+    documents, broken = _documents()
+    if wanted in broken:
+        raise broken[wanted]
+    found = [document for document in documents if wanted in _names(document)]
+    if not found:
+        raise _unknown(name_or_path, documents)
+    if len(found) > 1:
+        raise _twice(wanted, found)
+    return profile_of(found[0])
 
 
 def list_targets() -> list[TargetProfile]:
-    """All built-in profiles, by name; the one for this machine is probed now."""
-    return sorted((_profile(document) for document in _built_in()), key=lambda p: p.name)
+    """All profiles, by name, the user's own among them; the one for this machine is probed now.
+
+    Raises:
+        UsageError: a file in the user's folder is wrong, or has another's name.
+    """
+    documents, broken = _documents()
+    for error in broken.values():
+        raise error
+    owners: dict[str, TomlDocument] = {}
+    for document in documents:
+        for name in _names(document):
+            if name in owners:
+                raise _twice(name, [owners[name], document])
+            owners[name] = document
+    return sorted((profile_of(document) for document in documents), key=lambda p: p.name)
 
 
-def _built_in() -> list[TomlDocument]:
-    files = [file for file in resources.files(_DATA).iterdir() if file.name.endswith(".toml")]
-    return [
-        parse_toml_text(Path(str(file)), file.read_text(encoding="utf-8"))
-        for file in sorted(files, key=lambda file: file.name)
-    ]
+def own_names() -> frozenset[str]:
+    """The names of the user's own profiles."""
+    return frozenset(path.stem for path in own_folder().glob("*.toml"))
+
+
+def target_file(name: str) -> Path:
+    """The file of a profile that is looked up by name.
+
+    Raises:
+        UsageError: as `load_target`.
+    """
+    profile = load_target(name)
+    return next(path for path in profile_files() if path.stem == profile.name)
+
+
+def _documents() -> tuple[list[TomlDocument], dict[str, UsageError]]:
+    """The files that can be read as TOML, and for each other one, by its name, what is wrong."""
+    documents, broken = [], {}
+    for path in profile_files():
+        try:
+            document = parse_toml(path)
+            if document.data.get("name") != path.stem:
+                raise UsageError(
+                    f"{document.where(('name',))}: the profile's name has to be that of its file, "
+                    f"'{path.stem}'",
+                    hint="rename the file, or change its name",
+                )
+        except UsageError as error:
+            broken[path.stem] = error
+        else:
+            documents.append(document)
+    return documents, broken
 
 
 def _names(document: TomlDocument) -> list[str]:
     aliases = document.data.get("aliases", [])
-    return [document.data.get("name", ""), *aliases]
+    names = [document.data["name"], *(aliases if isinstance(aliases, list) else [])]
+    return [name for name in names if isinstance(name, str)]
 
 
-def _profile(document: TomlDocument) -> TargetProfile:
+def profile_of(document: TomlDocument) -> TargetProfile:
+    """The profile in a parsed file.
+
+    Raises:
+        UsageError: a key is unknown, missing, of the wrong type, or contradicts another.
+    """
     if document.data.get("probed") is not True:
         return validate_toml(document, TargetProfile)
     named = validate_toml(document, ProbedProfile)
@@ -80,12 +131,21 @@ def _profile(document: TomlDocument) -> TargetProfile:
     )
 
 
-def _unknown(name: str, documents: list[TomlDocument]) -> UsageError:
-    names = [str(document.data["name"]) for document in documents]
-    everything = [alias for document in documents for alias in _names(document)]
-    near = difflib.get_close_matches(name.lower(), everything, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
+def _twice(name: str, documents: list[TomlDocument]) -> UsageError:
+    files = " and ".join(str(document.path) for document in documents)
     return UsageError(
-        f"no target is called '{name}'; there are {', '.join(names)}",
-        hint=f"{hint}A device of your own is a .toml file, given by its path",
+        f"two profiles are called '{name}': {files}", hint="rename your own, or change its aliases"
+    )
+
+
+def _unknown(name: str, documents: list[TomlDocument]) -> UsageError:
+    titles = {alias: str(d.data["name"]) for d in documents for alias in _names(d)}
+    near = difflib.get_close_matches(name.lower(), titles, n=3, cutoff=0.5)
+    # An alias stands for its device: pixel-9 and pixel9 are one suggestion.
+    meant = list(dict.fromkeys(titles[alias] for alias in near))
+    hint = f"did you mean {' or '.join(meant)}? " if meant else ""
+    return UsageError(
+        f"no target is called '{name}'; there are {', '.join(sorted(set(titles.values())))}",
+        hint=f"{hint}A device of your own is a .toml file, given by its path or kept in "
+        f"{own_folder()} (`edgewright targets new` makes one)",
     )

@@ -187,10 +187,44 @@ class TargetProfile(Model):
         known = {str(name): name for name in get_args(RuntimeName)}
         return tuple(known[r.name] for r in self.runtimes if r.name in known)
 
+    @model_validator(mode="after")
+    def _groups_agree(self) -> TargetProfile:
+        for cluster in self.cpu.clusters:
+            if foreign := sorted(set(cluster.features) - FEATURES[self.cpu.architecture]):
+                raise ValueError(
+                    f"cpu.clusters: {cluster.core} has {', '.join(foreign)}, which no "
+                    f"{self.cpu.architecture} has"
+                )
+        if self.limits is not None:
+            limits, memory = self.limits, self.memory
+            if limits.max_memory_bytes is not None and limits.max_memory_bytes > memory.ram_bytes:
+                raise ValueError(
+                    f"limits.max_memory_bytes ({limits.max_memory_bytes}) is more than "
+                    f"memory.ram_bytes ({memory.ram_bytes})"
+                )
+        bare = self.os.name == "none"
+        if bare and self.os.python is not None:
+            raise ValueError("os.python is given, but os.name is 'none': there is no Python")
+        if bare and (hosted := self.measured_runtimes):
+            raise ValueError(f"{hosted[0]} needs an operating system, but os.name is 'none'")
+        return self
+
     def runtime_for(self, model_format: str) -> Runtime | None:
         """The preferred runtime for a format: the first listed that reads it."""
         return next((r for r in self.runtimes if READS[r.name] == model_format), None)
 
+
+_ARM = {"neon", "asimd", "fp16", "dotprod", "i8mm", "bf16", "sve", "sve2", "sme"}
+_MICROCONTROLLER = {"dsp", "mve", "fp16"}
+
+#: Which features processors of an architecture can have.
+FEATURES: dict[Architecture, frozenset[str]] = {
+    "x86_64": frozenset(get_args(Feature)) - _ARM - _MICROCONTROLLER,
+    "aarch64": frozenset(_ARM),
+    "armv7l": frozenset(_ARM - {"asimd", "sve", "sve2", "sme"}),
+    "armv8-m": frozenset(_MICROCONTROLLER),
+    "armv8.1-m": frozenset(_MICROCONTROLLER),
+}
 
 #: Which format each runtime reads.
 READS: dict[TargetRuntimeName, Format] = {

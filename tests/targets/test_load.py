@@ -8,6 +8,7 @@ import pytest
 from edgewright.errors import UsageError
 from edgewright.targets.load import list_targets, load_target
 from edgewright.targets.probe import probe_host
+from edgewright.targets.write import copy_text
 
 DEVICES = Path(__file__).parents[2] / "device_configs"
 SHIPPED = sorted(path.stem for path in DEVICES.glob("*.toml"))
@@ -94,3 +95,78 @@ def test_an_unknown_machine_is_no_target(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(UsageError, match="riscv64"):
         probe_host()
+
+
+def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGEWRIGHT_TARGETS", str(tmp_path))
+    return tmp_path
+
+
+def _copy(folder: Path, name: str, original: str = "raspberry-pi-5") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(copy_text(name, original))
+    return path
+
+
+def test_profiles_in_the_users_folder_are_found_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _own(tmp_path, monkeypatch)
+    _copy(folder, "my-board")
+    assert load_target("my-board").cpu == load_target("raspberry-pi-5").cpu
+    assert "my-board" in [profile.name for profile in list_targets()]
+    with pytest.raises(UsageError, match="no target is called 'my-bord'") as caught:
+        load_target("my-bord")
+    assert "did you mean my-board?" in str(caught.value.hint)
+
+
+def test_a_broken_profile_of_ones_own_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _own(tmp_path, monkeypatch)
+    (folder / "broken.toml").write_text("name = \n")
+    assert load_target("raspberry-pi-4").name == "raspberry-pi-4"
+    for ask in (lambda: load_target("broken"), list_targets):
+        with pytest.raises(UsageError, match=r"broken\.toml, line 1: not valid TOML"):
+            ask()
+
+
+def test_two_profiles_of_one_name_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _own(tmp_path, monkeypatch)
+    path = _copy(folder, "my-board")
+    path.write_text(path.read_text().replace('title = "', 'aliases = ["rpi4"]\ntitle = "'))
+    for ask in (lambda: load_target("rpi4"), list_targets):
+        with pytest.raises(UsageError, match=r"two profiles are called 'rpi4': .*my-board\.toml"):
+            ask()
+    path.rename(folder / "other.toml")
+    with pytest.raises(UsageError, match=r"other\.toml, line 2: the profile's name has to be that"):
+        load_target("other")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('"fp16"', '"avx2"', "clusters: Cortex-A76 has avx2, which no aarch64 has"),
+        ("max_memory_bytes = 4_", "max_memory_bytes = 40_", "more than memory.ram_bytes"),
+        ('name = "linux"', 'name = "none"', "os.python is given, but os.name is 'none'"),
+        ('python = "3.11"', "", "onnxruntime needs an operating system, but os.name is 'none'"),
+        (
+            "[limits]",
+            '[[accelerators]]\nid = "x"\n[limits]',
+            r"'accelerators\[0\].name' is missing",
+        ),
+        ("\nnotes", '\ndefault_accelerator = "npu"\nnotes', "default_accelerator is 'npu', which"),
+    ],
+)
+def test_contradictions_are_refused(tmp_path: Path, before: str, after: str, message: str) -> None:
+    path = _copy(tmp_path, "mine")
+    text = path.read_text()
+    assert before in text
+    text = text.replace(before, after)
+    if not after:
+        text = text.replace('name = "linux"', 'name = "none"')
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_target(str(path))

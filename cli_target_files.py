@@ -1,0 +1,100 @@
+"""The commands about device profiles: `edgewright targets`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .cli_common import Json, complete_target, show
+
+targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_command=True)
+
+Replace = Annotated[bool, typer.Option("--replace", help="Write over a file that is there.")]
+
+
+@targets_app.callback()
+def _targets(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_targets()
+
+
+@targets_app.command("list")
+def list_targets(as_json: Json = False) -> None:
+    """List the devices."""
+    from .targets.load import list_targets as load_all
+
+    found = load_all()
+
+    def table() -> Any:
+        from .profiler.tables import targets_table
+
+        return targets_table(found)
+
+    show({"targets": [t.model_dump(mode="json") for t in found]}, table, as_json)
+
+
+@targets_app.command("show")
+def show_target(
+    name: Annotated[str, typer.Argument(autocompletion=complete_target)], as_json: Json = False
+) -> None:
+    """Show one device with the source of each group of facts."""
+    from .targets.load import load_target
+
+    show(load_target(name).model_dump(mode="json", exclude_none=True), None, as_json)
+
+
+@targets_app.command("schema")
+def target_schema(as_json: Json = True) -> None:
+    """Print the JSON Schema of device files."""
+    from .targets.profile import TargetProfile
+
+    show(TargetProfile.model_json_schema(), None, as_json)
+
+
+@targets_app.command("new")
+def new_target(
+    name: Annotated[str, typer.Argument(help="What to call it: small letters, digits and '-'.")],
+    original: Annotated[
+        str,
+        typer.Option("--from", help="The device it is most like.", autocompletion=complete_target),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="By default NAME.toml in the folder of your own profiles."
+        ),
+    ] = None,
+    replace: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Make a profile of your own from one that is like it.
+
+    In the folder of your own profiles it is found by its name, like a built-in one.
+    """
+    from .targets.write import copy_text, own_file, write_profile
+
+    path = output or own_file(name)
+    write_profile(copy_text(name, original), path, replace=replace)
+    told = (
+        f"{path} is a copy of {original}: change what differs, then "
+        f"`edgewright targets validate {path}`"
+    )
+    show({"schema_version": 1, "name": name, "file": str(path)}, lambda: told, as_json)
+
+
+@targets_app.command("validate")
+def validate_target(
+    file: Annotated[Path, typer.Argument(help="A device's TOML file.")], as_json: Json = False
+) -> None:
+    """Say whether a file is a valid profile.
+
+    Every problem is told with its line and key.
+    """
+    from .targets.load import profile_of
+    from .targets.toml_file import parse_toml
+
+    profile = profile_of(parse_toml(file))
+    document = {"schema_version": 1, "file": str(file), "name": profile.name, "valid": True}
+    show(document, lambda: f"{file} is a valid profile of {profile.title}", as_json)
