@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .profile import Format
+from .formats import Format
 
 
 @dataclass(frozen=True)

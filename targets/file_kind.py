@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UsageError
-from .profile import Format
+from .formats import Format
 
 _HEAD_BYTES = 512
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 from ..files import sha256_file
 from .dtypes import tensor_bytes
-from .facts import ModelFacts, TensorSpec
+from .facts import GraphFacts, ModelFacts, TensorSpec
+from .onnx_attributes import numbers, short_text
 from .onnx_file import OnnxFile, dtype_name, read_onnx
+from .onnx_graphs import graph_facts
 from .onnx_macs import count_macs
+from .onnx_operators import STANDARD_DOMAINS, operator_name
 from .onnx_order import reads_of
 from .onnx_quantized import quantized_use
-from .onnx_scope import Scope, shape_of
-from .onnx_shapes import infer_shapes, without_weights
+from .onnx_scope import Inferred, Scope, shape_of
+from .onnx_shapes import has_open_shapes, infer_shapes, without_weights
+from .onnx_tensor_scales import Scales, tensor_scales
 from .tally import NodeFacts, Step, constant_bytes, peak_bytes, tally_operators, tally_quantized
-
-_STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 
 def inspect_onnx(path: Path) -> ModelFacts:
@@ -40,24 +43,25 @@ def inspect_onnx(path: Path) -> ModelFacts:
         ) from error
 
 
-def operator_name(node: Any) -> str:
-    """'Conv', and 'com.microsoft::MatMulNBits' outside of the standard domain."""
-    if node.domain in _STANDARD_DOMAINS:
-        return str(node.op_type)
-    return f"{node.domain}::{node.op_type}"
-
-
 def _facts(file: OnnxFile) -> ModelFacts:
+    folder = file.path.parent
     bare = without_weights(file.model)
-    inferred = infer_shapes(bare)
+    at_one = infer_shapes(bare, batch_of_one=True).graph
+    opened = at_one
+    if has_open_shapes(bare.graph):
+        opened = infer_shapes(bare, batch_of_one=False).graph
     # The nodes are those of the bare model (its functions are inlined), the weights the file's.
-    main = Scope(bare.graph, inferred.graph, file.model.graph.initializer)
-    scopes = list(main.walk())
+    main = Scope(bare.graph, Inferred(at_one, opened), file.model.graph.initializer)
     _check_connected(main)
-    nodes = [
-        _node_facts(scope, node, file.path.parent) for scope in scopes for node in scope.graph.node
-    ]
-    opset = next((o.version for o in bare.opset_import if o.domain in _STANDARD_DOMAINS), None)
+    nodes: list[NodeFacts] = []
+    graphs: list[GraphFacts] = []
+    scales: dict[Scope, Scales] = {}
+    for scope in main.walk():
+        scales[scope] = tensor_scales(scope, folder, scales[scope.outer] if scope.outer else {})
+        macs = [_macs(scope, node) for node in scope.graph.node]
+        nodes += map(partial(_node_facts, scope, folder), scope.graph.node, macs)
+        graphs.append(graph_facts(scope, scales[scope], macs))
+    opsets = {entry.domain: int(entry.version) for entry in bare.opset_import}
     constants = {tensor.name for tensor in bare.graph.initializer}
     return ModelFacts(
         path=file.path,
@@ -69,12 +73,29 @@ def _facts(file: OnnxFile) -> ModelFacts:
         operators=tally_operators(nodes),
         weight_bytes=constant_bytes(nodes),
         peak_activation_bytes=_peak(main),
-        opset=opset,
+        opset=next((v for domain, v in opsets.items() if domain in STANDARD_DOMAINS), None),
         ir_version=file.model.ir_version or None,
         quantized=tally_quantized(nodes),
-        subgraphs=len(scopes) - 1,
-        external_data=tuple(p.relative_to(file.path.parent).as_posix() for p in file.external),
+        subgraphs=len(graphs) - 1,
+        external_data=tuple(p.relative_to(folder).as_posix() for p in file.external),
+        format_version=file.model.ir_version or None,
+        producer=f"{file.model.producer_name} {file.model.producer_version}".strip() or None,
+        opsets=opsets,
+        metadata=_metadata(file.model),
+        graphs=tuple(graphs),
     )
+
+
+def _metadata(model: Any) -> dict[str, str]:
+    """What the model says of itself; `metadata_props` win over fields of the same name."""
+    told = {
+        "graph_name": model.graph.name,
+        "domain": model.domain,
+        "model_version": str(model.model_version or ""),
+        "doc_string": model.doc_string or model.graph.doc_string,
+    }
+    said = {name: short_text(text) for name, text in told.items() if text}
+    return said | {entry.key: short_text(entry.value) for entry in model.metadata_props}
 
 
 def _spec(value: Any) -> TensorSpec:
@@ -93,16 +114,20 @@ def _check_connected(main: Scope) -> None:
             raise ValueError(f"nothing computes the output '{value.name}'")
 
 
-def _node_facts(scope: Scope, node: Any, folder: Path) -> NodeFacts:
+def _macs(scope: Scope, node: Any) -> int | None:
+    """Multiply-accumulates of one run."""
     operator = operator_name(node)
-    inputs = [name for name in node.input if name]
-    attributes = {attribute.name: attribute.i for attribute in node.attribute}
-    macs = count_macs(
+    return count_macs(
         operator,
-        attributes,
+        numbers(node),
         [scope.value(name).shape if name else None for name in node.input],
         [scope.value(name).shape for name in node.output],
     )
+
+
+def _node_facts(scope: Scope, folder: Path, node: Any, macs: int | None) -> NodeFacts:
+    operator = operator_name(node)
+    inputs = [name for name in node.input if name]
     constants: dict[Hashable, int] = {}
     for name in inputs:
         constants.update(scope.constants(name) or {})

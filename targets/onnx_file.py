@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _RENAMED = {
     "float4e2m1": "float4_e2m1fn",
 }
 
+#: As onnx.AttributeProto.GRAPH and GRAPHS.
+_GRAPH, _GRAPHS = 5, 10
+
 
 @dataclass(frozen=True)
 class OnnxFile:
@@ -40,6 +44,7 @@ class OnnxFile:
         return sum(path.stat().st_size for path in (self.path, *self.external))
 
 
+@functools.cache
 def dtype_name(element_type: int) -> str:
     """NumPy's name of an onnx.TensorProto.DataType."""
     from onnx import TensorProto
@@ -104,10 +109,19 @@ def all_graphs(graph: Any) -> Iterator[Any]:
 
 def graphs_of(node: Any) -> list[Any]:
     """The graphs that a node holds in its attributes (branches, loop bodies)."""
-    from onnx import AttributeProto
+    return [graph for _, graph in named_graphs(node)]
 
-    found = [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
-    return found + [g for a in node.attribute if a.type == AttributeProto.GRAPHS for g in a.graphs]
+
+def named_graphs(node: Any) -> list[tuple[str, Any]]:
+    """The graphs that a node holds, each with the attribute's name ('body', 'bodies[1]')."""
+    found = []
+    for attribute in node.attribute:
+        if attribute.type == _GRAPH:
+            found.append((attribute.name, attribute.g))
+        elif attribute.type == _GRAPHS:
+            name = attribute.name
+            found += [(f"{name}[{index}]", graph) for index, graph in enumerate(attribute.graphs)]
+    return found
 
 
 def all_tensors(graph: Any) -> Iterator[Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .onnx_file import dtype_name, external_location, external_range
 from .onnx_macs import PRODUCT_OPERANDS
 from .onnx_scope import Scope
+from .onnx_values import largest_weight
 from .tally import QuantizedUse
 
 #: Operators that compute with integers themselves: positions of the weights' scale and zero point.
@@ -81,13 +81,13 @@ def _integer(
         weight_dtype=scope.value(weights).dtype if scope.constants(weights) is not None else None,
         per_channel=_is_vector(scope, scale_name),
         dynamic=dynamic,
-        max_weight=_largest(tensor, scope.tensor(zero_name), folder),
+        max_weight=largest_weight(tensor, scope.tensor(zero_name), folder),
     )
 
 
 def _between_qdq(scope: Scope, activation: str, weights: str, folder: Path) -> QuantizedUse | None:
     before = _dequantize(scope, activation)
-    behind = _dequantize(scope, weights) or _folded(scope, weights)
+    behind = _dequantize(scope, weights) or folded_weights(scope, weights)
     if before is None and behind is None:
         return None
     constant = behind is not None and scope.constants(behind.integers) is not None
@@ -99,11 +99,11 @@ def _between_qdq(scope: Scope, activation: str, weights: str, folder: Path) -> Q
         dynamic=False,
         max_weight=None
         if stored is None
-        else _largest(scope.tensor(stored.integers), scope.tensor(stored.zero_point), folder),
+        else largest_weight(scope.tensor(stored.integers), scope.tensor(stored.zero_point), folder),
     )
 
 
-class _Stored(NamedTuple):
+class Stored(NamedTuple):
     """Names of integers, scale and zero point ('' where there is none)."""
 
     integers: str
@@ -111,21 +111,21 @@ class _Stored(NamedTuple):
     zero_point: str
 
 
-def _dequantize(scope: Scope, name: str) -> _Stored | None:
+def _dequantize(scope: Scope, name: str) -> Stored | None:
     """What the DequantizeLinear reads that a name comes from, seen through moves of constants."""
     for _ in range(_LONGEST_CHAIN):
         node = scope.producer(name)
         if node is None or not node.input:
             return None
         if node.op_type == "DequantizeLinear" and len(node.input) > 1:
-            return _Stored(node.input[0], node.input[1], [*node.input, ""][2])
+            return Stored(node.input[0], node.input[1], [*node.input, ""][2])
         if node.op_type not in _MOVES or scope.constants(name) is None:
             return None
         name = node.input[0]
     return None
 
 
-def _folded(scope: Scope, name: str) -> _Stored | None:
+def folded_weights(scope: Scope, name: str) -> Stored | None:
     """Constant integers that are made reals by Cast, Sub and Mul, which runtimes fold on loading.
 
     Our own writing of 8-bit weights of convolutions: real = (Cast(integer) - zero point) * scale.
@@ -143,41 +143,9 @@ def _folded(scope: Scope, name: str) -> _Stored | None:
     integers = inner.input[0]
     if scope.value(integers).dtype not in ("int8", "uint8"):
         return None
-    return _Stored(integers, product.input[1], zero_point)
+    return Stored(integers, product.input[1], zero_point)
 
 
 def _is_vector(scope: Scope, name: str) -> bool:
     shape = scope.value(name).shape if name else None
     return shape is not None and any(size != 1 for size in shape)
-
-
-def _largest(tensor: Any | None, zero_point: Any | None, folder: Path) -> int | None:
-    """The largest magnitude of 8-bit weights relative to their zero point.
-
-    A zero point for each channel is taken as its first: they are equal in symmetric weights, and
-    in others the largest magnitude is that of the type.
-    """
-    if tensor is None or dtype_name(tensor.data_type) not in ("int8", "uint8"):
-        return None
-    values = _array(tensor, folder)
-    if values is None or values.size == 0:
-        return None
-    zeros = _array(zero_point, folder) if zero_point is not None else None
-    zero = int(zeros.flat[0]) if zeros is not None and zeros.size else 0
-    return max(abs(int(values.max()) - zero), abs(int(values.min()) - zero))
-
-
-def _array(tensor: Any, folder: Path) -> Any | None:
-    """A tensor's values; external ones are mapped, not copied."""
-    import numpy as np
-    from onnx import TensorProto, numpy_helper
-
-    if tensor.data_location == TensorProto.EXTERNAL:
-        offset, length = external_range(tensor)
-        dtype = np.dtype(dtype_name(tensor.data_type))
-        count = int(np.prod(tensor.dims)) if length is None else length // dtype.itemsize
-        if count == 0:
-            return None
-        place = folder / external_location(tensor)
-        return np.memmap(place, dtype=dtype, mode="r", offset=offset, shape=(count,))
-    return numpy_helper.to_array(tensor)

@@ -59,7 +59,7 @@ def _copy_graph(graph: Any, bare: Any) -> None:
             )
 
 
-def infer_shapes(bare: Any) -> Any:
+def infer_shapes(bare: Any, *, batch_of_one: bool) -> Any:
     """A copy of a model without weights, with all shapes that could be inferred.
 
     Contrib operators become standard ones of the same shape, as ONNX knows nothing of them; names
@@ -72,7 +72,8 @@ def infer_shapes(bare: Any) -> Any:
 
     model = ModelProto()
     model.CopyFrom(bare)
-    _set_batch_to_one(model.graph)
+    if batch_of_one:
+        _set_batch_to_one(model.graph)
     for node in list(model.graph.node):
         if node.domain == "com.microsoft" and node.op_type in _STANDARD:
             _STANDARD[node.op_type](model.graph, node)
@@ -80,6 +81,15 @@ def infer_shapes(bare: Any) -> Any:
         return shape_inference.infer_shapes(model, data_prop=True)
     except shape_inference.InferenceError as error:
         raise ValueError(str(error)) from error
+
+
+def has_open_shapes(graph: Any) -> bool:
+    """Whether an input has a dimension that is known at run time only."""
+    return any(
+        not dim.HasField("dim_value")
+        for value in graph.input
+        for dim in value.type.tensor_type.shape.dim
+    )
 
 
 def _set_batch_to_one(graph: Any) -> None:

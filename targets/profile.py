@@ -6,7 +6,8 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Format = Literal["onnx", "tflite"]
+from .formats import Format as Format
+
 #: The runtimes that Edgewright measures with.
 RuntimeName = Literal["onnxruntime", "ai_edge_litert", "tflite_runtime"]
 #: The runtimes that a device can have; TFLite Micro is checked against, and not measured.
