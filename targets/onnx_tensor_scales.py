@@ -79,7 +79,7 @@ def _uses(scope: Scope, node: Any) -> Iterator[_Use]:
     elif node.op_type == "QLinearConcat":
         yield _Use(node.output[0], names[0], names[1], 1, 0)
         for first in range(2, len(node.input) - 2, 3):
-            yield _Use(*node.input[first : first + 3], 1, 0)
+            yield _Use(names[first], names[first + 1], names[first + 2], 1, 0)
     elif node.op_type in _ON_INTEGERS:
         reads, writes = _ON_INTEGERS[node.op_type]
         axis = _WEIGHT_AXIS.get(node.op_type, 1)
