@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -133,38 +134,63 @@ def show_device(device: Name, as_json: Json = False) -> None:
 @devices_app.command("probe")
 def probe(
     device: Name,
-    target: Annotated[
+    against: Annotated[
         str | None,
         typer.Option(
-            "--target",
-            "-t",
+            "--against",
             help="The profile to hold it against; by default the one in the devices file.",
             autocompletion=complete_target,
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What the profile is called; by default as the device, or its host."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="By default NAME.toml in the folder of your own profiles."
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over a profile that is there.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look only; write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Read from a device what it can do.
+    """Write the profile of a live device.
 
-    Cores, features, memory, system, runtimes; and where the profile that it claims says otherwise.
+    Cores, clocks, features, memory, system, runtimes, accelerators, thermal zones; and where the
+    profile that it claims to be says otherwise. A profile that is there already stays.
     """
+    from datetime import date
+
     from .profiler.devices_file import find_device
-    from .profiler.live_device import differences
+    from .profiler.probed_profile import differences, probed_profile
     from .profiler.report_devices import probed_document
     from .targets.load import load_target
+    from .targets.write import check_name, keep_profile, name_from, own_file, profile_text
 
     found = find_device(device)
-    named = target or found.target
-    profile = load_target(named) if named else None
+    if name is not None:
+        check_name(name)
+    named = against or found.target
+    claimed = load_target(named) if named else None
     live = _look_at(device)
-    wrong = differences(live, profile) if profile else None
+    called = name or name_from(found.name or live.facts.model or live.facts.hostname or "device")
+    probed = probed_profile(live, called, date.today())
+    path = output or own_file(called)
+    kept = None
+    if not dry_run:
+        kept = keep_profile(profile_text(probed), path, replace=replace)
+    wrong = differences(live, claimed) if claimed else None
 
     def table() -> Any:
         from .profiler.tables_devices import probed_table
 
-        return probed_table(found, live, profile, wrong)
+        return probed_table(found, live, claimed, wrong, (path, kept))
 
-    show(probed_document(found, live, profile, wrong), table, as_json)
+    show(probed_document(found, live, claimed, wrong, probed, (str(path), kept)), table, as_json)
 
 
 def _look_at(device: str) -> LiveDevice:

@@ -8,8 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from .cli_common import Json, complete_target, show
+from .cli_devices import probe
 
 targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_command=True)
+
+targets_app.command("probe")(probe)
 
 Replace = Annotated[bool, typer.Option("--replace", help="Write over a file that is there.")]
 

@@ -19,9 +19,10 @@ import secrets
 import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -36,7 +37,8 @@ from ..errors import (
     UsageError,
 )
 from ..targets.cpuinfo import clusters_from_cpuinfo, features_from_cpuinfo
-from ..targets.profile import Architecture
+from ..targets.hwcap import features_from_hwcap
+from ..targets.profile import known_architecture
 from .agent_archive import agent_archive
 from .garbage import MARK, garbage, lines_after_mark, read_answer, understood
 from .owner import Holder
@@ -135,7 +137,9 @@ class Agent:
                 "runtimes": facts.pop("runtimes"),
             }
         )
-        cpu, features = _read_cpuinfo(facts.pop("cpuinfo") or "", facts["architecture"])
+        hwcap = facts.pop("hwcap")
+        facts["missing"].pop("hwcap", None)
+        cpu, features = _read_cpu(facts.pop("cpuinfo") or "", hwcap, facts["architecture"])
         unread = facts["missing"].pop("cpuinfo", "/proc/cpuinfo names no processor")
         if cpu is None:
             facts["missing"]["cpu"] = unread
@@ -221,14 +225,17 @@ def remove(transport: Transport, *paths: str) -> None:
         raise DeviceError(f"{transport.address}: can't delete {paths[0]}: {_last(done.stderr)}")
 
 
-def _read_cpuinfo(text: str, architecture: str) -> tuple[str | None, tuple[str, ...]]:
+def _read_cpu(
+    cpuinfo: str, hwcap: Sequence[int] | None, architecture: str
+) -> tuple[str | None, tuple[str, ...]]:
     """The CPU's cores in words, and what all of them can do."""
-    known = next((name for name in get_args(Architecture) if name == architecture), None)
+    known = known_architecture(architecture)
     if known is None:
         return None, ()
-    clusters = clusters_from_cpuinfo(text, known, {})
+    clusters = clusters_from_cpuinfo(cpuinfo, known, {})
     words = " + ".join(f"{cluster.count}x {cluster.core}" for cluster in clusters)
-    return words or None, features_from_cpuinfo(text, known)
+    promised = features_from_hwcap(known, *hwcap) if hwcap else None
+    return words or None, features_from_cpuinfo(cpuinfo, known) if promised is None else promised
 
 
 def part_of(final: str) -> str:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..targets.cpuinfo import clusters_from_cpuinfo
-from ..targets.profile import Architecture, CoreCluster, Model, TargetProfile
+from ..targets.hwcap import features_from_hwcap
+from ..targets.profile import Accelerator, CoreCluster, Model, known_architecture
 from .arrival import Arrival, arrive
 from .garbage import understood
 from .job import MeasureSettings
 from .owner import Holder
 from .result import Conditions, DeviceFacts
+from .seen_accelerators import seen
 from .transports.base import Transport
 
 T = TypeVar("T")
-
-#: The kernel and the firmware keep some of the RAM that a data sheet promises.
-_LEAST_RAM, _MOST_RAM = 0.75, 1.05
 
 
 class Kept(BaseModel):
@@ -64,6 +63,9 @@ class LiveDevice(Model):
     schema_version: Literal[1] = 1
     facts: DeviceFacts
     clusters: tuple[CoreCluster, ...] = Field(description="from the fastest to the slowest kind")
+    accelerators: tuple[Accelerator, ...] = Field(
+        default=(), description="what its drivers and buses show; there may be more"
+    )
     python: str = Field(description="the command that starts it")
     python_version: str
     numpy: str | None
@@ -83,12 +85,14 @@ def look_at(transport: Transport, settings: MeasureSettings | None = None) -> Li
     arrival = arrive(transport, (), settings or MeasureSettings(), _once)
     agent = arrival.agent
     facts = agent.ask("facts")
+    traces = agent.ask("accelerators")
     conditions = agent.ask("conditions")
     stored = agent.ask("stored", agent.base)
     with understood(transport.address, "what it is"):
         return LiveDevice(
             facts=arrival.facts,
             clusters=_clusters(arrival, facts, conditions),
+            accelerators=seen(traces),
             python=arrival.installed.python,
             python_version=arrival.installed.python_version,
             numpy=arrival.installed.numpy,
@@ -99,33 +103,10 @@ def look_at(transport: Transport, settings: MeasureSettings | None = None) -> Li
         )
 
 
-def differences(device: LiveDevice, profile: TargetProfile) -> list[str]:
-    """Where a device is not what its profile says: what checks and plans would get wrong."""
-    facts, cpu = device.facts, profile.cpu
-    found = []
-    if facts.architecture != cpu.architecture:
-        found.append(f"it is {facts.architecture}, the profile says {cpu.architecture}")
-    elif facts.features:
-        own = set(facts.features)
-        if lacking := sorted(cpu.features - own):
-            found.append(f"its CPU lacks {', '.join(lacking)}, which the profile has")
-        if more := sorted(own - cpu.features):
-            found.append(f"its CPU has {', '.join(more)}, which the profile lacks")
-    if facts.cores is not None and facts.cores != cpu.core_count:
-        found.append(f"it has {facts.cores} cores, the profile says {cpu.core_count}")
-    promised = profile.memory.ram_bytes
-    if facts.ram_bytes and not _LEAST_RAM <= facts.ram_bytes / promised <= _MOST_RAM:
-        found.append(
-            f"it has {facts.ram_bytes / 2**30:.1f} GiB of RAM, the profile says "
-            f"{promised / 2**30:.1f} GiB"
-        )
-    return found
-
-
 def _clusters(
     arrival: Arrival, facts: dict[str, Any], conditions: dict[str, Any]
 ) -> tuple[CoreCluster, ...]:
-    known = next((a for a in get_args(Architecture) if a == arrival.facts.architecture), None)
+    known = known_architecture(arrival.facts.architecture)
     if known is None:
         return ()
     frequencies = {
@@ -134,7 +115,13 @@ def _clusters(
         for cpu in cluster["cpus"]
         if cluster["max_frequency_hz"]
     }
-    return clusters_from_cpuinfo(facts["cpuinfo"] or "", known, frequencies)
+    clusters = clusters_from_cpuinfo(facts["cpuinfo"] or "", known, frequencies)
+    promised = features_from_hwcap(known, *facts["hwcap"]) if facts["hwcap"] else None
+    if promised is None:
+        return clusters
+    # What the kernel promises to programs holds on every core, and also where an emulator shows
+    # the /proc/cpuinfo of another machine.
+    return tuple(cluster.model_copy(update={"features": promised}) for cluster in clusters)
 
 
 def _once(action: Callable[[], T]) -> T:

@@ -20,22 +20,35 @@ def live_document(device: FoundDevice, live: LiveDevice) -> dict[str, Any]:
 def probed_document(
     device: FoundDevice,
     live: LiveDevice,
-    profile: TargetProfile | None,
+    claimed: TargetProfile | None,
     differences: Sequence[str] | None,
+    probed: TargetProfile,
+    kept: tuple[str, str | None],
 ) -> dict[str, Any]:
-    """What `devices probe --json` prints; `differences` is null where there is no profile."""
+    """What `devices probe --json` prints; `differences` is null where there is no profile.
+
+    Args:
+        claimed: the profile that it was held against.
+        probed: its own.
+        kept: the file of that, and whether it was 'written', was the 'same' before, or 'differs'
+            and stays; None where nothing was to be written.
+    """
     return {
         "schema_version": 1,
         "device": device.model_dump(mode="json"),
         **live.model_dump(
             mode="json",
             include={
-                "facts", "clusters", "python", "python_version", "numpy", "runtimes", "notes",
+                "facts", "clusters", "accelerators", "python", "python_version", "numpy",
+                "runtimes", "notes",
             },
         ),
         "zones": [zone.model_dump(mode="json") for zone in live.conditions.zones],
         "free_bytes": live.stored.free_bytes,
-        "profile": profile.name if profile else None,
+        "probed": probed.model_dump(mode="json", exclude_none=True),
+        "file": kept[0],
+        "kept": kept[1],
+        "profile": claimed.name if claimed else None,
         "differences": list(differences) if differences is not None else None,
     }  # fmt: skip
 

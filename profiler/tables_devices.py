@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -52,8 +53,9 @@ def probed_table(
     live: LiveDevice,
     profile: TargetProfile | None,
     differences: Sequence[str] | None,
+    kept: tuple[Path, str | None],
 ) -> RenderableType:
-    """The table of `devices probe`."""
+    """The table of `devices probe`; `kept`: the profile's file, and what became of it."""
     facts = live.facts
     cores = [
         f"{cluster.count}x {cluster.core}"
@@ -62,6 +64,7 @@ def probed_table(
         for cluster in live.clusters
     ]
     runtimes = [f"{name} {version}" for name, version in live.runtimes.items()]
+    seen = [f"{a.name} ({a.id}): {a.source}" for a in live.accelerators]
     zones = ", ".join(zone.name for zone in live.conditions.zones)
     rows = [
         *_identity(device, live),
@@ -70,17 +73,29 @@ def probed_table(
         ("C library", facts.libc or _absent(facts.missing, "libc")),
         ("Python", f"{live.python_version} ({live.python}), NumPy {live.numpy or 'none'}"),
         ("runtimes", ", ".join(runtimes) or "none"),
+        ("accelerators", "\n".join(seen) or "none in sight"),
         ("thermal zones", zones or _absent(live.conditions.missing, "temperature_c")),
         ("free disk", size_text(live.stored.free_bytes)),
         *(("note", note) for note in live.notes),
     ]
     table = _two_columns(rows)
     if profile is None or differences is None:
-        why = "no profile to hold it against: give --target, or add it with one"
-        return Group(table, Text(why, style="dim"))
+        why = "no profile to hold it against: give --against, or add it with --target"
+        return Group(table, Text(why, style="dim"), _what_is_kept(*kept))
     lines = [Text(f"warning: {line}", style="yellow") for line in differences]
     agrees = Text(f"it is what the profile {profile.name} says", style="green")
-    return Group(table, *(lines or [agrees]))
+    return Group(table, *(lines or [agrees]), _what_is_kept(*kept))
+
+
+def _what_is_kept(path: Path, kept: str | None) -> Text:
+    return {
+        None: Text(""),
+        "written": Text(f"its profile is in {path}: `--target {path.stem}` from now on"),
+        "same": Text(f"its profile is in {path}, and has not changed"),
+        "differs": Text(
+            f"warning: {path} is there and differs; --replace writes over it", style="yellow"
+        ),
+    }[kept]
 
 
 def _identity(device: FoundDevice, live: LiveDevice) -> list[tuple[str, str]]:

@@ -44,6 +44,11 @@ Feature = Literal[
 ]
 
 
+def known_architecture(name: str | None) -> Architecture | None:
+    """An architecture by its name; None for others."""
+    return next((known for known in get_args(Architecture) if known == name), None)
+
+
 class Model(BaseModel):
     """Base of every value that is read from or written to a file: frozen, no unknown keys."""
 
@@ -97,6 +102,7 @@ class OperatingSystem(Model):
     python: str | None = Field(
         default=None, description="version of the system's Python 3; absent where there is none"
     )
+    libc: str | None = Field(default=None, description="C library and version, e.g. 'glibc 2.36'")
     source: str = Field(min_length=1)
 
 
@@ -125,6 +131,13 @@ class Accelerator(Model):
     compiler_options: dict[str, str] = Field(
         default_factory=dict, description="what its compiler has to be told of this device"
     )
+    source: str = Field(min_length=1)
+
+
+class Sensors(Model):
+    """What tells of heat on the device."""
+
+    thermal_zones: tuple[str, ...] = Field(description="types of the kernel's thermal zones")
     source: str = Field(min_length=1)
 
 
@@ -160,6 +173,7 @@ class TargetProfile(Model):
         description="the accelerator that models for this device are expected to run on: what "
         "falls back to the CPU is an error. None: the CPU",
     )
+    sensors: Sensors | None = None
     limits: Limits | None = None
     notes: tuple[str, ...] = ()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import UsageError
 from ..files import written_whole
-from .folders import own_folder
+from .folders import BUILT_IN, own_folder
 from .load import load_target, profile_of, target_file
 from .profile import TargetProfile
 from .toml_file import parse_toml_text
@@ -46,8 +46,9 @@ def profile_text(profile: TargetProfile) -> str:
     for key in ("runtimes", "accelerators"):
         if values[key]:
             document.add(key, _tables(values[key]))
-    if "limits" in values:
-        document.add("limits", _table(values["limits"]))
+    for key in ("sensors", "limits"):
+        if key in values:
+            document.add(key, _table(values[key]))
     return tomlkit.dumps(document)
 
 
@@ -99,6 +100,36 @@ def write_profile(text: str, path: Path, *, replace: bool) -> None:
         raise UsageError(f"{path} is there already", hint="give --replace to write over it")
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def keep_profile(text: str, path: Path, *, replace: bool) -> Literal["written", "same", "differs"]:
+    """Writes a profile, and leaves one that is there alone.
+
+    Returns:
+        'written'; 'same': it was there as it is; 'differs': another one is there, and stays.
+
+    Raises:
+        UsageError: the text is no profile, or can't be written.
+    """
+    if path.exists() and not replace:
+        try:
+            before = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return "differs"
+        return "same" if _undated(before) == _undated(text) else "differs"
+    write_profile(text, path, replace=replace)
+    return "written"
+
+
+def name_from(words: str) -> str:
+    """A profile's name from a device's: small letters, digits and '-'; 'my-' before known names."""
+    plain = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "device"
+    taken = {path.stem for path in BUILT_IN.glob("*.toml")}
+    return f"my-{plain}" if plain in taken else plain
+
+
+def _undated(text: str) -> str:
+    return re.sub(r"probed on \d{4}-\d\d-\d\d", "probed", text)
 
 
 def _table(values: Mapping[str, Any]) -> Any:

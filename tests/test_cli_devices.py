@@ -34,6 +34,7 @@ def cli(
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setenv("EDGEWRIGHT_DEVICES", str(tmp_path / "devices.toml"))
     monkeypatch.setenv("EDGEWRIGHT_DEVICE_DIR", str(tmp_path / "base"))
+    monkeypatch.setenv("EDGEWRIGHT_TARGETS", str(tmp_path / "targets"))
     yield Cli(monkeypatch, capsys)
 
 
@@ -228,7 +229,9 @@ def test_clean_ends_what_runs(cli: Cli, tmp_path: Path) -> None:
     assert not processes_of(base) and not base.exists()
 
 
-def test_show_and_probe_this_machine(cli: Cli, tmp_path: Path) -> None:
+def test_show_and_probe_this_machine(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = tmp_path / "base"
     cli("devices", "add", "here", "local", "-t", "host", "--note", "this one")
     agent = install_agent(LocalTransport())
@@ -253,12 +256,27 @@ def test_show_and_probe_this_machine(cli: Cli, tmp_path: Path) -> None:
     assert probed["clusters"][0]["count"] >= 1 and probed["facts"]["ram_bytes"] > 2**28
     assert probed["runtimes"]["onnxruntime"] and probed["facts"]["libc"]
     assert "it is what the profile host says" in cli("devices", "probe", "here").out
-    other = cli("devices", "probe", "local", "-t", "coral-dev-board", "--json")
+    other = cli("devices", "probe", "local", "--against", "coral-dev-board", "--json")
     assert other.code == 0 and any("cores" in line for line in other.json["differences"])
-    assert "warning: " in cli("devices", "probe", "here", "-t", "coral-dev-board").out
-    assert "give --target" in cli("devices", "probe", "local").out
+    assert "warning: " in cli("devices", "probe", "here", "--against", "coral-dev-board").out
+    assert "give --against" in cli("devices", "probe", "local").out
     assert cli("devices", "probe", "local", "--json").json["differences"] is None
-    cli.refuses("devices", "probe", "here", "-t", "nonsense", saying="no target is called")
+    cli.refuses("devices", "probe", "here", "--against", "nonsense", saying="no target is called")
+    folder = tmp_path / "profiles"
+    monkeypatch.setenv("EDGEWRIGHT_TARGETS", str(folder))
+    first = cli("targets", "probe", "local", "--name", "bench", "--json").json
+    assert first["kept"] == "written" and first["file"] == str(folder / "bench.toml")
+    assert cli("devices", "probe", "local", "--name", "bench", "--json").json["kept"] == "same"
+    told = cli("devices", "probe", "local", "--against", "bench").out
+    assert "it is what the profile bench says" in told
+    text = (folder / "bench.toml").read_text()
+    (folder / "bench.toml").write_text(text.replace("count = ", "count = 9"))
+    assert "differs; --replace" in cli("targets", "probe", "local", "--name", "bench").out
+    assert cli("targets", "probe", "local", "--name", "bench", "--replace").code == 0
+    assert cli("targets", "validate", str(folder / "bench.toml")).code == 0
+    assert not cli("devices", "probe", "local", "--name", "no", "--dry-run", "--json").json["kept"]
+    assert not (folder / "no.toml").exists()
+    cli.refuses("devices", "probe", "local", "--name", "No!", saying="can't be a profile's name")
     cli.refuses("devices", "show", "heer", saying="did you mean here?")
     cli.refuses("devices", "show", "ssh://nobody@127.0.0.1:1", code=3, saying="refused")
 

@@ -11,6 +11,7 @@ Json = Dict[str, Any]
 
 PROC = "/proc"
 SYS = "/sys"
+DEV = "/dev"
 
 #: Set by a runtime of our own: the script that starts its Python (through `sh`).
 LAUNCHER_VARIABLE = "EDGEWRIGHT_PYTHON"

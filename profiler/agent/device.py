@@ -10,7 +10,7 @@ import platform
 import re
 import shutil
 import struct
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 from . import common
 from .common import Json, ask_program, fill, read_text
@@ -21,6 +21,9 @@ RUNTIMES = {
     "ai_edge_litert": ("ai_edge_litert", ("ai-edge-litert",)),
     "tflite_runtime": ("tflite_runtime", ("tflite-runtime",)),
 }
+
+#: Bytes of one entry of the auxiliary vector: a key and a value, as wide as pointers are.
+_PAIR = 2 * struct.calcsize("N")
 
 
 def device_model() -> str:
@@ -127,6 +130,14 @@ def distribution_version(module: str, distributions: Sequence[str]) -> Optional[
     return "unknown"
 
 
+def hardware_capabilities() -> List[int]:
+    """AT_HWCAP and AT_HWCAP2 of this process (getauxval(3)); 0 where the kernel gives none."""
+    with open("/proc/self/auxv", "rb") as handle:
+        content = handle.read()
+    pairs = dict(struct.iter_unpack("NN", content[: len(content) // _PAIR * _PAIR]))
+    return [pairs.get(key, 0) for key in (16, 26)]
+
+
 def facts() -> Json:
     """What the device is; the host reads `cpuinfo` itself."""
     runtimes = {}
@@ -150,6 +161,7 @@ def facts() -> Json:
             "cpuinfo": lambda: read_text(common.PROC + "/cpuinfo"),
             "cores": os.cpu_count,
             "libc": libc,
+            "hwcap": hardware_capabilities,
             "ram_bytes": lambda: memory_bytes("MemTotal"),
             "emulated": is_emulated,
         },

@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.required = True
     commands.add_parser("facts")
+    commands.add_parser("accelerators")
     commands.add_parser("conditions")
     commands.add_parser("worker")
     commands.add_parser("stored").add_argument("directory", type=os.path.abspath)
@@ -56,6 +57,12 @@ def _facts(given: argparse.Namespace) -> Json:
     from .device import facts
 
     return facts()
+
+
+def _accelerators(given: argparse.Namespace) -> Json:
+    from .accelerators import traces
+
+    return traces()
 
 
 def _conditions(given: argparse.Namespace) -> Json:
@@ -111,6 +118,7 @@ def _run(given: argparse.Namespace) -> Json:
 
 _ANSWERS: Dict[str, Callable[[argparse.Namespace], Json]] = {
     "facts": _facts,
+    "accelerators": _accelerators,
     "conditions": _conditions,
     "stored": _stored,
     "look": _look,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -22,9 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.profiler.agent import common, cpus, power, thermal
+from edgewright.profiler.agent.accelerators import traces
 from edgewright.profiler.agent.common import Refusal
 from edgewright.profiler.agent.conditions import Observer
-from edgewright.profiler.agent.device import device_model, os_name
+from edgewright.profiler.agent.device import device_model, hardware_capabilities, os_name
 from edgewright.profiler.agent.load import OtherLoad
 from edgewright.profiler.agent.steady import MIN_WINDOW, Steadiness
 
@@ -266,3 +268,39 @@ def test_a_batterys_state_of_charge_is_no_chip(device: Device) -> None:
         device.write(f"class/thermal/thermal_zone{index}/temp", value)
     found = thermal.zones(chip_only=False, with_services=False)
     assert thermal.hottest_c(found) == 41
+
+
+def test_traces_of_accelerators(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "DEV", str(device.root / "dev"))
+    assert traces()["nodes"] == [] and traces()["buses"] == []
+    device.write("dev/apex_0", "")
+    device.write("dev/kgsl-3d0", "")
+    device.write("class/drm/card0/device/uevent", "DRIVER=v3d\nOF_NAME=gpu")
+    device.write("class/accel/accel0/device/uevent", "DRIVER=rocket")
+    device.write("bus/usb/devices/1-1/idVendor", "18d1")
+    device.write("bus/usb/devices/1-1/idProduct", "9302")
+    device.write("bus/usb/devices/usb1/idVendor", "1d6b")
+    device.write("bus/pci/devices/0000:01:00.0/vendor", "0x1ac1")
+    device.write("bus/pci/devices/0000:01:00.0/device", "0x089a")
+    device.write("class/remoteproc/remoteproc3/name", "64800000.dsp")
+    found = traces()
+    assert found["nodes"] == ["apex_0", "kgsl-3d0"]
+    assert found["drivers"] == ["rocket", "v3d"]
+    assert found["buses"] == ["18d1:9302", "1ac1:089a"]
+    assert found["remote_processors"] == ["64800000.dsp"]
+    assert found["missing"]["ro.soc.model"] == "no getprop (Android only)"
+    device.program("getprop", "print('Tensor G4' if sys.argv[1] == 'ro.soc.model' else '')")
+    assert traces()["ro.soc.model"] == "Tensor G4"
+
+
+def test_the_auxiliary_vector_is_what_the_loader_shows() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ""],
+        env={"LD_SHOW_AUXV": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = dict(re.findall(r"^(AT_HWCAP2?):\s+(?:0x)?([0-9a-f]+)", done.stdout, re.MULTILINE))
+    expected = [int(shown.get(name, "0"), 16) for name in ("AT_HWCAP", "AT_HWCAP2")]
+    assert hardware_capabilities() == expected and expected[0] > 0
