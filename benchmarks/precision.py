@@ -27,7 +27,7 @@ from edgewright.exporters.artifact import Artifact
 from edgewright.exporters.evaluate import Evaluation
 from edgewright.exporters.examiner import Examiner
 from edgewright.exporters.quantize.apply import COMPARED_SAMPLES, calibrate, quantize
-from edgewright.exporters.quantize.plan import plan, saturates
+from edgewright.exporters.quantize.plan import plan
 from edgewright.exporters.runtime import first_line
 from edgewright.files import write_json, write_text
 from edgewright.profiler.job import MeasuredModel, MeasureSettings, Sampling
@@ -36,6 +36,7 @@ from edgewright.profiler.result import FailedRun, Run
 from edgewright.profiler.stats import compare_runs
 from edgewright.profiler.transports import open_transport
 from edgewright.progress import ProgressPrinter
+from edgewright.targets.abilities import saturates_u8s8
 from edgewright.targets.inspect import inspect_model
 from edgewright.targets.load import load_target
 from edgewright.targets.profile import Format, TargetProfile
@@ -111,7 +112,7 @@ class _Benchmark:
             self._tell("converting")
             prepared = prepare(self.name, self.model_format, self.options.images, Path(directory))
             artifacts, failures = self._quantized(prepared, host, Path(directory))
-            judged = self._judged(prepared, artifacts, saturating=saturates(host))
+            judged = self._judged(prepared, artifacts, saturating=saturates_u8s8(host))
             exactly = {
                 a.name: self._judged_exactly(prepared, a)
                 for a in artifacts

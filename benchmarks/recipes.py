@@ -14,11 +14,11 @@ from edgewright.exporters.float_model import describe_file
 from edgewright.exporters.quantize.plan import (
     is_convolutional,
     recipe_for,
-    saturates,
     with_ranges,
 )
 from edgewright.exporters.quantize.recipe import Precision, RangeMethod, Recipe, Rule, Scheme
 from edgewright.exporters.quantize.recipes import RECIPES
+from edgewright.targets.abilities import saturates_u8s8
 from edgewright.targets.facts import ModelFacts
 from edgewright.targets.load import load_target
 from edgewright.targets.profile import Format, TargetProfile
@@ -77,7 +77,7 @@ def recipes(host: TargetProfile, facts: ModelFacts) -> list[Recipe]:
 
 def computed_inexactly(host: TargetProfile, artifact: Artifact) -> bool:
     """Whether this machine's fast kernels may saturate where other machines' don't."""
-    if artifact.recipe is None or artifact.format != "onnx" or not saturates(host):
+    if artifact.recipe is None or artifact.format != "onnx" or not saturates_u8s8(host):
         return False
     schemes = [rule.scheme for rule in artifact.recipe.rules if rule.scheme is not None]
     return any(

@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import Field
 
 from edgewright.exporters.evaluate import Evaluation
-from edgewright.exporters.quantize.plan import saturates
 from edgewright.exporters.quantize.recipe import Recipe
 from edgewright.profiler.result import Run
+from edgewright.targets.abilities import saturates_u8s8
 from edgewright.targets.load import load_target
 from edgewright.targets.profile import Format, Model
 
@@ -48,7 +48,7 @@ class Machine(Model):
             python=platform.python_version(),
             versions=_versions(),
             load_1min=os.getloadavg()[0],
-            saturates=saturates(host),
+            saturates=saturates_u8s8(host),
         )
 
 

@@ -36,7 +36,7 @@ from edgewright.exporters.examiner import Examiner
 from edgewright.exporters.float_model import describe_file
 from edgewright.exporters.quantize.apply import COMPARED_SAMPLES, calibrate
 from edgewright.exporters.quantize.ladder import Ground, climb
-from edgewright.exporters.quantize.plan import plan, preference, saturates
+from edgewright.exporters.quantize.plan import plan, preference
 from edgewright.exporters.runtime import LoadedArtifact
 from edgewright.files import write_json, write_text
 from edgewright.profiler.job import MeasuredModel, MeasureSettings, Sampling
@@ -45,6 +45,7 @@ from edgewright.profiler.result import FailedRun, Run
 from edgewright.profiler.stats import compare_runs
 from edgewright.profiler.transports import open_transport
 from edgewright.progress import ProgressPrinter
+from edgewright.targets.abilities import saturates_u8s8
 from edgewright.targets.inspect import inspect_model
 from edgewright.targets.load import load_target
 from edgewright.targets.profile import Model
@@ -200,7 +201,7 @@ class _Comparison:
             "metric": prepared.metric.name,
             "max_drop": self.options.max_drop,
             "transformer": _EXAMPLES[self.name],
-            "saturates": saturates(load_target("host")),
+            "saturates": saturates_u8s8(load_target("host")),
             "threads": os.cpu_count() or 1,
         }
         data = (
@@ -238,7 +239,7 @@ class _Comparison:
             prepared.metric,
             self.options.max_drop,
             on_sample=lambda n, of: self._tell("evaluating", n, of),
-            saturating=saturates(load_target("host")),
+            saturating=saturates_u8s8(load_target("host")),
         )
         evaluations = {
             name: examiner.own if artifact is reference else examiner.judge(artifact).evaluation
@@ -317,7 +318,7 @@ def _ours(
         prepared.metric,
         max_drop,
         threads=os.cpu_count() or 1,
-        saturating=saturates(host),
+        saturating=saturates_u8s8(host),
     )
     samples = prepared.calibration.first(COMPARED_SAMPLES), prepared.calibration.description
     ground = Ground(reference, None, examiner, samples, directory, "ours", on_progress=tell)

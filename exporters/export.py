@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import ensure_directory
+from ..targets.abilities import saturates_u8s8
 from ..targets.check import check
 from ..targets.facts import ModelFacts
 from ..targets.inspect import inspect_model
@@ -24,7 +25,7 @@ from .float_model import make_float_artifact
 from .metrics import Metric, get_metric
 from .quantize.apply import COMPARED_SAMPLES, calibrate, refuse_unfit
 from .quantize.ladder import Ground, Rung, climb
-from .quantize.plan import PlannedRecipe, plan, preference, recipe_for, saturates
+from .quantize.plan import PlannedRecipe, plan, preference, recipe_for
 from .quantize.recipe import Precision, Recipe
 from .quantize.sensitivity import Sensitivity
 from .quantize.statistics import Statistics
@@ -186,7 +187,7 @@ def _export_format(
     if evaluation is not None and metric is not None:
         examiner = Examiner(
             reference, evaluation, metric, data.max_drop,
-            saturating=any(saturates(target) for target in request.targets),
+            saturating=any(saturates_u8s8(target) for target in request.targets),
             on_sample=lambda n, of: on_progress(f"{model_format}: evaluating", n, of),
         )  # fmt: skip
     ground = Ground(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 
+from ..errors import UsageError
+from .answers import Answers
 from .facts import ModelFacts
-from .finding import CheckResult, Finding
-from .profile import TargetProfile
+from .finding import CheckResult, Finding, in_order
+from .placement import Placement
+from .profile import Accelerator, TargetProfile
 from .rules_memory import estimated_memory, file_size
 from .rules_runtime import (
     custom_operators,
@@ -22,7 +26,6 @@ from .rules_runtime import (
 from .rules_speed import (
     dynamic_convolutions,
     dynamic_shapes,
-    edge_tpu,
     float16_without_arithmetic,
     float64,
     saturating_weights,
@@ -30,6 +33,9 @@ from .rules_speed import (
     unsigned_weights,
     wide_activations,
 )
+from .survey import CheckOptions, Survey
+
+__all__ = ["RULES", "CheckOptions", "check"]
 
 Rule = Callable[[ModelFacts, TargetProfile], Iterable[Finding]]
 
@@ -54,22 +60,68 @@ RULES: tuple[Rule, ...] = (
     unsigned_weights,
     saturating_weights,
     wide_activations,
-    edge_tpu,
 )
 
-_ORDER = {"error": 0, "warning": 1, "info": 2}
 
-
-def check(facts: ModelFacts, profile: TargetProfile) -> CheckResult:
+def check(
+    facts: ModelFacts,
+    profile: TargetProfile,
+    options: CheckOptions | None = None,
+    answers: Answers | None = None,
+) -> CheckResult:
     """Applies every rule.
 
     Args:
         facts: what `inspect_model` found.
         profile: the device.
+        options: which of its runtimes and accelerators.
+        answers: where what runtimes and compilers answer is kept, for a next check.
+
+    Raises:
+        UsageError: the device has no runtime or accelerator of that name.
     """
-    findings = [finding for rule in RULES for finding in rule(facts, profile)]
-    findings.sort(key=lambda finding: _ORDER[finding.severity])
+    options = options or CheckOptions()
+    device = _with_runtime(profile, options.runtime)
+    accelerator = _accelerator(profile, options.accelerator)
+    findings = [finding for rule in RULES for finding in rule(facts, device)]
+    runtime = device.runtime_for(facts.format)
+    placements: tuple[Placement, ...] = ()
+    if runtime is not None:
+        survey = Survey(facts, device, runtime, accelerator, options, answers or Answers())
+        findings += survey.findings()
+        placements = tuple(survey.placements)
     return CheckResult(
         compatible=all(finding.severity != "error" for finding in findings),
-        findings=tuple(findings),
+        findings=in_order(findings),
+        placements=placements,
+    )
+
+
+def _with_runtime(profile: TargetProfile, name: str | None) -> TargetProfile:
+    """The device with just this runtime, so that every rule is about it."""
+    if name is None:
+        return profile
+    for runtime in profile.runtimes:
+        if runtime.name == name:
+            return profile.model_copy(update={"runtimes": (runtime,)})
+    raise _unknown("runtime", name, [runtime.name for runtime in profile.runtimes], profile)
+
+
+def _accelerator(profile: TargetProfile, name: str | None) -> Accelerator | None:
+    wanted = profile.default_accelerator if name is None else name
+    if wanted in (None, "none"):
+        return None
+    for accelerator in profile.accelerators:
+        if accelerator.id == wanted:
+            return accelerator
+    names = [accelerator.id for accelerator in profile.accelerators]
+    raise _unknown("accelerator", str(wanted), [*names, "none"], profile)
+
+
+def _unknown(what: str, name: str, names: list[str], profile: TargetProfile) -> UsageError:
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    return UsageError(
+        f"{profile.name} has no {what} '{name}'; there {'is' if len(names) == 1 else 'are'} "
+        + ", ".join(names),
+        hint=f"did you mean '{near[0]}'?" if near else None,
     )

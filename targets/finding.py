@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import Field
 
+from .codes import Code
 from .placement import Answer, Placement
 from .profile import Model
 
 Severity = Literal["error", "warning", "info"]
+
+#: How many names of nodes a finding gives.
+MOST_NODES = 20
 
 
 class Finding(Model):
@@ -20,7 +25,7 @@ class Finding(Model):
     """
 
     severity: Severity
-    code: str = Field(description="`edgewright explain CODE` says more")
+    code: Code = Field(description="`edgewright explain CODE` says more")
     operator: str | None = None
     nodes: tuple[str, ...] = Field(default=(), description="names in the graph, at most 20")
     count: int = 0
@@ -36,3 +41,27 @@ class CheckResult(Model):
     compatible: bool
     findings: tuple[Finding, ...]
     placements: tuple[Placement, ...] = ()
+
+
+_ORDER = {"error": 0, "warning": 1, "info": 2}
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding for each (code, operator, reason), errors first."""
+    groups: dict[tuple[str, str | None, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.code, finding.operator, finding.reason), []).append(finding)
+    merged = [_merged(group) for group in groups.values()]
+    return tuple(sorted(merged, key=lambda finding: _ORDER[finding.severity]))
+
+
+def _merged(group: Sequence[Finding]) -> Finding:
+    if len(group) == 1:
+        return group[0]
+    nodes = [name for finding in group for name in finding.nodes]
+    return min(group, key=lambda finding: _ORDER[finding.severity]).model_copy(
+        update={
+            "nodes": tuple(nodes[:MOST_NODES]),
+            "count": sum(finding.count for finding in group),
+        }
+    )

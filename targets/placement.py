@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
@@ -44,3 +45,10 @@ class Placement(Model):
 
     def count(self, place: Place) -> int:
         return sum(node.place == place for node in self.nodes)
+
+    def share(self, nodes: Iterable[NodePlacement]) -> float:
+        """Their part of all multiply-accumulates; of the nodes, where no work is known."""
+        total = sum(node.macs or 0 for node in self.nodes)
+        if total:
+            return sum(node.macs or 0 for node in nodes) / total
+        return sum(1 for _ in nodes) / len(self.nodes) if self.nodes else 0.0

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .abilities import RUNTIME_BASE_BYTES
 from .facts import ModelFacts
 from .finding import Finding
 from .profile import TargetProfile
-
-#: Memory of a Python process that has loaded NumPy, the runtime and a model of a few kilobytes
-#: (VmHWM, measured on x86-64: onnxruntime 1.31, ai-edge-litert 2.3).
-RUNTIME_BASE_BYTES = {"onnx": 60_000_000, "tflite": 44_000_000}
 
 #: From here on an estimate is worth a warning: runtimes also hold repacked copies of weights.
 _NEAR = 0.75
@@ -33,7 +30,8 @@ def estimated_memory(facts: ModelFacts, profile: TargetProfile) -> Iterator[Find
     """Weights, the most activations at once and the runtime must fit; an estimate from below."""
     limit = profile.limits.max_memory_bytes if profile.limits else None
     allowed = min(limit or profile.memory.ram_bytes, profile.memory.ram_bytes)
-    base = RUNTIME_BASE_BYTES[facts.format]
+    runtime = profile.runtime_for(facts.format)
+    base = RUNTIME_BASE_BYTES[runtime.name] if runtime else 0
     activations = facts.peak_activation_bytes
     total = facts.weight_bytes + (activations or 0) + base
     if total <= _NEAR * allowed:

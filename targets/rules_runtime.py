@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from .facts import ModelFacts, OperatorFacts
 from .finding import Finding
 from .profile import READERS, READS, Runtime, TargetProfile
+from .support_files import support_table
 from .versions import (
     CONTRIB_SINCE,
     DOMAINS,
@@ -27,9 +28,6 @@ _BUILT_IN_CUSTOM = frozenset(
         "custom::TFLite_Detection_PostProcess",
     }
 )
-
-#: The one operator that a model compiled for the Edge TPU consists of.
-EDGE_TPU_OPERATOR = "custom::edgetpu-custom-op"
 
 
 def format_has_runtime(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
@@ -175,10 +173,16 @@ def custom_operators(facts: ModelFacts, profile: TargetProfile) -> Iterator[Find
     """Custom operators need code that Edgewright does not bring to the device."""
     if profile.runtime_for(facts.format) is None:
         return
+    known = {
+        table.compiled_operator
+        for accelerator in profile.accelerators
+        for name in accelerator.support
+        if (table := support_table(name)) is not None
+    }
     for operator in facts.operators:
-        if operator.name == EDGE_TPU_OPERATOR and has_edge_tpu(profile):
+        if operator.name in known or not operator.name.startswith("custom::"):
             continue
-        if operator.name.startswith("custom::") and operator.name not in _BUILT_IN_CUSTOM:
+        if operator.name not in _BUILT_IN_CUSTOM:
             yield _finding(
                 operator,
                 "error",
@@ -210,10 +214,6 @@ def tflite_runtime_traps(facts: ModelFacts, profile: TargetProfile) -> Iterator[
             if len(readers) > 1
             else "quantize statically, or keep these operators in float",
         )
-
-
-def has_edge_tpu(profile: TargetProfile) -> bool:
-    return any("edge-tpu" in accelerator.support for accelerator in profile.accelerators)
 
 
 def _onnxruntime(facts: ModelFacts, profile: TargetProfile) -> Runtime | None:

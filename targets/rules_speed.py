@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from .abilities import computes_float16, is_x86, knows_features, saturates_u8s8
+from .codes import Code
 from .facts import CONVOLUTIONS, ModelFacts, QuantizedProducts
 from .finding import Finding
 from .profile import TargetProfile
-from .rules_runtime import EDGE_TPU_OPERATOR, has_edge_tpu
 
 #: Operators that hold or convert values: they tell nothing of how the model computes.
 _CONVERTERS = frozenset(
@@ -59,8 +60,7 @@ def dynamic_shapes(facts: ModelFacts, profile: TargetProfile) -> Iterator[Findin
 
 def float16_without_arithmetic(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
     """float16 on cores that compute in float32 only."""
-    wanted = "avx512_fp16" if _is_x86(profile) else "fp16"
-    if wanted in profile.cpu.features or _features_unknown(profile):
+    if computes_float16(profile) or not knows_features(profile):
         return
     computing = _count(facts, "float16", skip=_CONVERTERS)
     if computing:
@@ -114,7 +114,7 @@ def dynamic_convolutions(facts: ModelFacts, profile: TargetProfile) -> Iterator[
 
 def signed_activations(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
     """int8 activations where the processor multiplies uint8 with int8."""
-    if facts.format != "onnx" or not _is_x86(profile):
+    if facts.format != "onnx" or not is_x86(profile):
         return
     yield from _products(
         facts,
@@ -129,7 +129,7 @@ def signed_activations(facts: ModelFacts, profile: TargetProfile) -> Iterator[Fi
 
 def unsigned_weights(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
     """uint8 weights, which x86 has no instruction for."""
-    if facts.format != "onnx" or not _is_x86(profile):
+    if facts.format != "onnx" or not is_x86(profile):
         return
     yield from _products(
         facts,
@@ -151,10 +151,7 @@ def saturating_weights(facts: ModelFacts, profile: TargetProfile) -> Iterator[Fi
     vpmaddubsw adds two products in 16 bits and saturates. ONNX Runtime, 'Quantize ONNX models',
     "When to use reduce-range and per-channel quantization?".
     """
-    features = profile.cpu.features
-    if facts.format != "onnx" or not _is_x86(profile) or _features_unknown(profile):
-        return
-    if features & {"avx512_vnni", "avx_vnni"}:
+    if facts.format != "onnx" or not saturates_u8s8(profile) or not knows_features(profile):
         return
     yield from _products(
         facts,
@@ -183,39 +180,6 @@ def wide_activations(facts: ModelFacts, profile: TargetProfile) -> Iterator[Find
     )
 
 
-def edge_tpu(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
-    """What keeps a model from the Edge TPU; Edgewright itself measures on the CPU."""
-    if facts.format != "tflite" or not has_edge_tpu(profile):
-        return
-    names = {operator.name for operator in facts.operators}
-    floats = sum(o.float_count for o in facts.operators if o.name not in _CONVERTERS)
-    if floats:
-        yield Finding(
-            severity="info",
-            code="edge-tpu-float",
-            count=floats,
-            reason=f"{floats} operators compute in floating point: the Edge TPU takes int8 only, "
-            "they and what follows them run on the CPU",
-            remedy="quantize the whole model to int8, with static ranges",
-        )
-    elif EDGE_TPU_OPERATOR not in names:
-        yield Finding(
-            severity="info",
-            code="edge-tpu-not-compiled",
-            reason="the model is not compiled for the Edge TPU and runs on the CPU",
-            remedy="compile it with edgetpu_compiler to use the Edge TPU",
-        )
-
-
-def _is_x86(profile: TargetProfile) -> bool:
-    return profile.cpu.architecture == "x86_64"
-
-
-def _features_unknown(profile: TargetProfile) -> bool:
-    """No core without any feature exists: an empty list means that nobody could read them."""
-    return not any(cluster.features for cluster in profile.cpu.clusters)
-
-
 def _count(facts: ModelFacts, dtype: str, skip: frozenset[str]) -> int:
     return sum(
         operator.count
@@ -228,7 +192,7 @@ def _products(
     facts: ModelFacts,
     applies: Callable[[QuantizedProducts], bool],
     *,
-    code: str,
+    code: Code,
     reason: str,
     remedy: str,
 ) -> Iterator[Finding]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
 
 from .profile import Format, Model, TargetRuntimeName
+from .versions import at_least, version_parts
 
 #: What the checks can ask on the host instead of reading a table.
 Oracle = Literal["onnxruntime", "xnnpack", "tflite-micro", "vela", "qnn"]
@@ -18,6 +21,25 @@ class AttributeRule(Model):
     one_of: tuple[str | int | float | bool, ...] | None = None
     minimum: float | None = None
     maximum: float | None = None
+
+    def allows(self, value: str | int | float | bool) -> bool:
+        """Whether a value is supported; text is compared without regard to case."""
+        if self.one_of is not None and _plain(value) not in [_plain(v) for v in self.one_of]:
+            return False
+        if self.minimum is None and self.maximum is None:
+            return True
+        if isinstance(value, str):
+            return False
+        low = -math.inf if self.minimum is None else self.minimum
+        return low <= value <= (math.inf if self.maximum is None else self.maximum)
+
+    @property
+    def told(self) -> str:
+        """The condition in words."""
+        parts = [] if self.one_of is None else [" or ".join(str(v) for v in self.one_of)]
+        parts += [] if self.minimum is None else [f"at least {self.minimum:g}"]
+        parts += [] if self.maximum is None else [f"at most {self.maximum:g}"]
+        return " and ".join(parts) or "any"
 
 
 class OperatorRule(Model):
@@ -33,8 +55,10 @@ class OperatorRule(Model):
     max_opset: int | None = None
     types: tuple[str, ...] = Field(
         default=(),
-        description="element type of the first input that is no constant, or 'type*type' with "
-        "that of the weights; empty: those of the table",
+        description="element type of the first input that is no constant (of a Gather or an "
+        "embedding: of the table, of a selection: of the first choice), or 'type*type' with that "
+        "of the weights; empty: those of the table. Of products and recurrent layers, a type alone "
+        "means that the weights have it too. ONNX accelerators: the type between QDQ pairs",
     )
     min_rank: int | None = Field(default=None, description="of that input")
     max_rank: int | None = None
@@ -45,8 +69,20 @@ class OperatorRule(Model):
         default=None, description="false: weights need one scale, true: more than one; None: either"
     )
     attributes: dict[str, AttributeRule] = Field(default_factory=dict)
-    note: str | None = Field(default=None, description="a condition that nobody checks here")
+    note: str | None = Field(
+        default=None, description="a condition that nobody checks here; told with the placement"
+    )
     source: str | None = Field(default=None, description="where it differs from the table's")
+
+    def newest_version(self, version: str) -> int | None:
+        """The newest version of the operator known by a version; None: none known yet."""
+        known = [newest for since, newest in self.versions.items() if at_least(version, since)]
+        return max(known, default=None)
+
+    def first_with_version(self, wanted: int) -> str | None:
+        """The oldest version that knows a version of the operator."""
+        able = [since for since, newest in self.versions.items() if newest >= wanted]
+        return min(able, key=version_parts, default=None)
 
 
 class SupportTable(Model):
@@ -77,6 +113,28 @@ class SupportTable(Model):
         default=False, description="whether every operator has to be quantized to integers"
     )
     per_channel: bool | None = Field(default=None, description="for operators that give none")
+    max_partitions: int | None = Field(
+        default=None, ge=1, description="more pieces than these stay on the CPU; None: no limit"
+    )
+    keeps: Literal["largest", "first"] = Field(
+        default="largest", description="which pieces run on it, where there is a limit"
+    )
+    compiled_operator: str | None = Field(
+        default=None, description="the custom operator that models compiled for it consist of"
+    )
+    compiler: str | None = Field(default=None, description="the command that compiles a model")
     notes: tuple[str, ...] = ()
     source: str = Field(min_length=1)
     operators: tuple[OperatorRule, ...] = ()
+
+    @cached_property
+    def by_operator(self) -> dict[str, tuple[OperatorRule, ...]]:
+        """The alternatives of each operator."""
+        found: dict[str, tuple[OperatorRule, ...]] = {}
+        for rule in self.operators:
+            found[rule.name] = (*found.get(rule.name, ()), rule)
+        return found
+
+
+def _plain(value: str | int | float | bool) -> str | float:
+    return value.lower() if isinstance(value, str) else float(value)

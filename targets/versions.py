@@ -61,7 +61,7 @@ DOMAINS = frozenset({"ai.onnx.ml", "com.microsoft", "com.ms.internal.nhwc"})
 
 def at_least(version: str, wanted: str) -> bool:
     """Whether a version is `wanted` or newer; parts that are missing are zero."""
-    return _parts(version) >= _parts(wanted)
+    return version_parts(version) >= version_parts(wanted)
 
 
 def newest_at(table: Mapping[str, V], version: str) -> V | None:
@@ -79,9 +79,31 @@ def tensorflow_version(runtime: Runtime) -> str | None:
     """The TensorFlow version whose TFLite operators a runtime has; None if unknown."""
     if runtime.name == "tflite_runtime":
         return runtime.min_version
-    return newest_at(_LITERT_AS_TENSORFLOW, runtime.min_version)
+    if runtime.name == "ai_edge_litert":
+        return newest_at(_LITERT_AS_TENSORFLOW, runtime.min_version)
+    return None
 
 
-def _parts(version: str) -> tuple[int, ...]:
+def version_for(versioned_by: str, runtime: Runtime) -> str | None:
+    """The device's version of what a support table is versioned by; None if nobody says.
+
+    Args:
+        versioned_by: 'TensorFlow' (its TFLite operators), or a runtime by any of its names.
+        runtime: the device's, with the oldest version that is assumed.
+    """
+    name = versioned_by.lower()
+    if name.startswith("tensorflow"):
+        return tensorflow_version(runtime)
+    own = {
+        "onnxruntime": ("onnx runtime", "onnxruntime"),
+        "ai_edge_litert": ("litert", "ai_edge_litert", "ai-edge-litert"),
+        "tflite_runtime": ("tflite_runtime", "tflite-runtime"),
+        "tflite_micro": ("tflite micro", "tflite_micro", "tflite-micro"),
+    }[runtime.name]
+    return runtime.min_version if name.startswith(own) else None
+
+
+def version_parts(version: str) -> tuple[int, ...]:
+    """The first three numbers of a version, to compare by; parts that are missing are zero."""
     numbers = [int(part) for part in re.findall(r"\d+", version)[:3]]
     return tuple(numbers + [0] * (3 - len(numbers)))

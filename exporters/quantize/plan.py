@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...errors import UsageError
+from ...targets.abilities import computes_float16, has_dot_product, saturates_u8s8
 from ...targets.facts import ModelFacts
 from ...targets.profile import TargetProfile
 from .recipe import Precision, RangeMethod, Recipe, Rule
@@ -85,7 +86,7 @@ def recipe_for(precision: Precision, profile: TargetProfile, facts: ModelFacts) 
     Raises:
         UsageError: no recipe stands for that precision.
     """
-    narrow = facts.format == "onnx" and saturates(profile)
+    narrow = facts.format == "onnx" and saturates_u8s8(profile)
     if precision == "int8-dynamic":
         return RECIPES["int8-dynamic-7bit" if narrow else "int8-dynamic"].recipe
     if precision == "int8":
@@ -106,18 +107,8 @@ def is_convolutional(facts: ModelFacts) -> bool:
     return facts.convolution_share > CONVOLUTIONAL_SHARE
 
 
-def saturates(profile: TargetProfile) -> bool:
-    """Whether U8S8 products overflow 16 bits on this CPU: x86 without VNNI (`vpmaddubsw`).
-
-    EfficientNet-Lite0 on AVX2: SQNR 8.0 dB with 8-bit weights, 13.3 dB with 7-bit ones.
-    """
-    return profile.cpu.architecture == "x86_64" and not (
-        profile.cpu.features & {"avx512_vnni", "avx_vnni"}
-    )
-
-
 def _float16(profile: TargetProfile) -> PlannedRecipe:
-    if "fp16" not in profile.cpu.features:
+    if not computes_float16(profile):
         core = profile.cpu.clusters[-1].core
         return PlannedRecipe(
             "float16", None, f"{core} has no FP16 arithmetic: no faster than float32 (0.8x-1.0x)"
@@ -176,15 +167,15 @@ def _int4(facts: ModelFacts, has_calibration: bool) -> PlannedRecipe:
 
 
 def _why_static(profile: TargetProfile, facts: ModelFacts) -> str:
-    if facts.format == "tflite" and saturates(profile):
+    if facts.format == "tflite" and saturates_u8s8(profile):
         return "a third of the size; without VNNI no faster than float (1.0x)"
     if facts.format == "tflite":
         return "XNNPACK runs signed INT8 with per-channel weights as one delegated graph"
-    if saturates(profile):
+    if saturates_u8s8(profile):
         return "U8S8 with 7-bit weights: this x86 has no VNNI and 8 bits would saturate"
     if profile.cpu.architecture == "x86_64":
         return "U8S8 per channel runs on VNNI (2.2x; S8S8 1.3x, U8U8 1.0x)"
-    if "dotprod" in profile.cpu.features:
+    if has_dot_product(profile):
         return "S8S8 per channel runs on the dot-product instructions"
     return "S8S8 per channel; the CPU has no dot product, so expect less than on newer cores"
 
@@ -199,7 +190,7 @@ def _static_name(profile: TargetProfile, facts: ModelFacts) -> str:
     if facts.format == "tflite" or profile.cpu.architecture != "x86_64":
         name = "int8-s8s8"
     else:
-        name = "int8-u8s8-7bit" if saturates(profile) else "int8-u8s8"
+        name = "int8-u8s8-7bit" if saturates_u8s8(profile) else "int8-u8s8"
     return name if is_convolutional(facts) else f"{name}-linear"
 
 

@@ -21,7 +21,6 @@ from edgewright.exporters.quantize.plan import (
     plan,
     preference,
     recipe_for,
-    saturates,
     with_float,
     with_ranges,
 )
@@ -34,6 +33,7 @@ from edgewright.exporters.quantize.recipe import (
     Scheme,
 )
 from edgewright.exporters.quantize.recipes import RECIPES
+from edgewright.targets.abilities import saturates_u8s8
 from edgewright.targets.facts import ModelFacts
 from edgewright.targets.inspect import inspect_model
 from edgewright.targets.load import load_target
@@ -241,7 +241,7 @@ def test_int4_is_never_for_convolutions(models: dict[str, ModelFacts], model: st
 
 
 def test_saturation_is_x86_without_vnni() -> None:
-    assert {name for name, make in DEVICES.items() if saturates(make())} == {"avx2"}
+    assert {name for name, make in DEVICES.items() if saturates_u8s8(make())} == {"avx2"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import onnxruntime
 import pytest
@@ -19,7 +20,9 @@ from targets_models import (
     value,
 )
 
-from edgewright.targets.check import check
+from edgewright.errors import UsageError
+from edgewright.targets.check import CheckOptions, check
+from edgewright.targets.codes import CODES, Code
 from edgewright.targets.facts import ModelFacts
 from edgewright.targets.finding import CheckResult, Finding
 from edgewright.targets.inspect import inspect_model
@@ -93,9 +96,9 @@ def compatible(facts: ModelFacts, profile: TargetProfile) -> bool:
 @pytest.mark.parametrize("name", ["conv_float", "conv_batch", "conv_int8"])
 def test_no_alarm_on_good_tflite_models(name: str) -> None:
     for profile in list_targets():
-        result = check(golden(name), profile)
+        result = check(golden(name), profile, CheckOptions(accelerator="none"))
         assert result.compatible
-        assert all(f.code.startswith("edge-tpu-") for f in result.findings)
+        assert result.findings == ()
 
 
 def test_no_alarm_on_good_onnx_models(tmp_path: Path) -> None:
@@ -103,7 +106,7 @@ def test_no_alarm_on_good_onnx_models(tmp_path: Path) -> None:
         facts = inspect_model(path)
         for profile in (*list_targets(), ARM, OLD_ARM, X86, X86_VNNI, UNREAD):
             if profile.name != "coral-dev-board":
-                assert check(facts, profile) == CheckResult(compatible=True, findings=())
+                assert check(facts, profile).findings == ()
 
 
 def test_no_alarm_on_quantization_as_it_should_be(tmp_path: Path) -> None:
@@ -352,15 +355,13 @@ def test_wide_activations(tmp_path: Path) -> None:
     assert found(golden("conv_int8"), ARM) == {}
 
 
-def test_edge_tpu() -> None:
-    floats = found(golden("conv_float"), CORAL)
-    assert floats["edge-tpu-float"].severity == "info"
-    assert floats["edge-tpu-float"].count == 5
-    assert "edge-tpu-float" in found(golden("conv_float16"), CORAL)
-    assert list(found(golden("conv_int8"), CORAL)) == ["edge-tpu-not-compiled"]
+def test_models_for_the_edge_tpu_are_compiled() -> None:
+    finding = found(golden("conv_int8"), CORAL)["accelerator-not-compiled"]
+    assert finding.severity == "info"
+    assert "edgetpu_compiler" in finding.remedy
     compiled = renamed(golden("conv_int8"), "custom::edgetpu-custom-op")
-    assert found(compiled, CORAL) == {}
-    assert found(golden("conv_float"), ARM) == {}
+    assert "accelerator-not-compiled" not in found(compiled, CORAL)
+    assert "accelerator-not-compiled" not in found(golden("conv_int8"), ARM)
 
 
 def test_the_tables_agree_with_the_installed_runtime() -> None:
@@ -389,3 +390,32 @@ def test_the_tables_agree_with_the_installed_runtime() -> None:
     assert loads(opset, ir_version)
     assert not loads(opset + 1, ir_version)
     assert not loads(opset, ir_version + 1)
+
+
+def test_every_code_is_explained() -> None:
+    """A finding takes no other code, by its type; each has its words."""
+    assert set(CODES) == set(get_args(Code))
+    for meaning in CODES.values():
+        assert all(text[-1] in ".`" for text in (meaning.meaning, meaning.remedy))
+
+
+def test_unknown_runtimes_and_accelerators_name_the_nearest() -> None:
+    facts = golden("conv_int8")
+    with pytest.raises(UsageError, match="coral-dev-board has no accelerator 'edgetpu'") as error:
+        check(facts, CORAL, CheckOptions(accelerator="edgetpu"))
+    assert error.value.hint == "did you mean 'edge-tpu'?"
+    with pytest.raises(UsageError, match="there is tflite_runtime") as error:
+        check(facts, CORAL, CheckOptions(runtime="tflite-runtime"))
+    assert error.value.hint == "did you mean 'tflite_runtime'?"
+    with pytest.raises(UsageError, match="no runtime 'qwertz'") as error:
+        check(facts, CORAL, CheckOptions(runtime="qwertz"))
+    assert error.value.hint is None
+
+
+def test_rules_are_about_the_runtime_that_is_asked_for() -> None:
+    pi = load_target("raspberry-pi-4")
+    facts = golden("conv_int8")
+    assert "no-runtime" in {
+        f.code for f in check(facts, pi, CheckOptions(runtime="onnxruntime")).findings
+    }
+    assert check(facts, pi, CheckOptions(runtime="tflite_runtime")).compatible

@@ -1,0 +1,48 @@
+"""What a device's processor can do: the one place that checks, plans and benchmarks ask."""
+
+from __future__ import annotations
+
+from .profile import TargetProfile, TargetRuntimeName
+
+#: Memory of a process that has loaded the runtime and a model of a few kilobytes. Python, NumPy and
+#: the runtime: VmHWM, measured on x86-64 with onnxruntime 1.31 and ai-edge-litert 2.3. TFLite Micro
+#: is part of the firmware and counts nothing beside its arena.
+RUNTIME_BASE_BYTES: dict[TargetRuntimeName, int] = {
+    "onnxruntime": 60_000_000,
+    "ai_edge_litert": 44_000_000,
+    "tflite_runtime": 44_000_000,
+    "tflite_micro": 0,
+}
+
+
+def is_x86(profile: TargetProfile) -> bool:
+    return profile.cpu.architecture == "x86_64"
+
+
+def is_microcontroller(profile: TargetProfile) -> bool:
+    """Whether models run without an operating system, from flash."""
+    return profile.cpu.architecture in ("armv8-m", "armv8.1-m")
+
+
+def knows_features(profile: TargetProfile) -> bool:
+    """Whether the CPU's features are known: no core without any exists."""
+    return any(cluster.features for cluster in profile.cpu.clusters)
+
+
+def has_dot_product(profile: TargetProfile) -> bool:
+    """Whether every core multiplies and adds four bytes at once: ARM's SDOT, Helium, or VNNI."""
+    return bool(profile.cpu.features & {"dotprod", "mve", "avx512_vnni", "avx_vnni"})
+
+
+def computes_float16(profile: TargetProfile) -> bool:
+    """Whether every core has FP16 arithmetic."""
+    return ("avx512_fp16" if is_x86(profile) else "fp16") in profile.cpu.features
+
+
+def saturates_u8s8(profile: TargetProfile) -> bool:
+    """Whether U8S8 products overflow 16 bits on this CPU: x86 without VNNI (`vpmaddubsw`).
+
+    EfficientNet-Lite0 on AVX2: SQNR 8.0 dB with 8-bit weights, 13.3 dB with 7-bit ones
+    (docs/precision.md).
+    """
+    return is_x86(profile) and not has_dot_product(profile)

@@ -1,0 +1,52 @@
+"""Answers of runtimes and compilers, each asked once."""
+
+from __future__ import annotations
+
+from .facts import ModelFacts
+from .oracles import ORACLES, CannotSay
+from .placement import Placement
+from .profile import Accelerator
+
+
+class Answers:
+    """Keeps what was answered, so that devices with one accelerator cost one question."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], Placement | CannotSay] = {}
+
+    def ask(self, oracle: str, facts: ModelFacts, accelerator: Accelerator | None) -> Placement:
+        """What an oracle says of a model.
+
+        Raises:
+            CannotSay: it can't be asked on this machine, or gave no answer.
+        """
+        options = accelerator.compiler_options if accelerator else {}
+        key = (oracle, facts.path, facts.sha256, tuple(sorted(options.items())))
+        if key not in self._known:
+            try:
+                self._known[key] = self._asked(oracle, facts, accelerator)
+            except CannotSay as error:
+                self._known[key] = error
+        known = self._known[key]
+        if isinstance(known, CannotSay):
+            raise known
+        return known
+
+    @staticmethod
+    def _asked(oracle: str, facts: ModelFacts, accelerator: Accelerator | None) -> Placement:
+        function = ORACLES.get(oracle)
+        if function is None:
+            raise CannotSay(f"nothing here asks {oracle}")
+        return function(facts.path, facts, accelerator)
+
+
+def settled(asked: Placement, tabled: Placement) -> Placement:
+    """The answer that was asked, with the table's reasons where it gives none of its own."""
+    reasons = {(n.graph, n.index): n.reason for n in tabled.nodes if n.place != "accelerator"}
+    nodes = tuple(
+        node
+        if node.reason is not None or node.place == "accelerator"
+        else node.model_copy(update={"reason": reasons.get((node.graph, node.index))})
+        for node in asked.nodes
+    )
+    return asked.model_copy(update={"nodes": nodes})

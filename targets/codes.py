@@ -1,0 +1,276 @@
+"""What the codes of findings mean: every code that a rule can give, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Code = Literal[
+    # Can it be loaded and run at all?
+    "no-runtime",
+    "opset-too-new",
+    "ir-version-too-new",
+    "runtime-too-old",
+    "custom-operator",
+    "select-tf-operator",
+    "optimized-for-host",
+    "tflite-runtime-wrong-result",
+    # Operators against the runtime's kernels
+    "operator-not-supported",
+    "operator-too-new",
+    "operator-version-too-new",
+    "operator-opset-not-supported",
+    "type-not-supported",
+    "rank-not-supported",
+    "input-not-constant",
+    "per-channel-not-supported",
+    "attribute-not-supported",
+    "dynamic-shape-not-supported",
+    "control-flow-not-supported",
+    "not-full-integer",
+    "operator-unknown",
+    # Accelerators
+    "accelerator-fallback",
+    "accelerator-border",
+    "accelerator-unknown",
+    "accelerator-unreachable",
+    "accelerator-not-asked",
+    "accelerator-not-compiled",
+    # Size and memory
+    "file-too-large",
+    "memory-over-limit",
+    "memory-near-limit",
+    # Speed and exactness
+    "dynamic-shapes",
+    "float16-without-arithmetic",
+    "float16-weights",
+    "float64",
+    "dynamic-convolution",
+    "signed-activations",
+    "unsigned-weights",
+    "saturating-weights",
+    "wide-activations",
+]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What `edgewright explain CODE` and docs/checking.md say.
+
+    Attributes:
+        title: a few words.
+        meaning: what is wrong, and what it leads to.
+        remedy: what helps in general; a finding's own remedy is more precise.
+    """
+
+    title: str
+    meaning: str
+    remedy: str
+
+
+_REPLACE = "Replace the layer by one that is supported, or choose another runtime or device."
+_INT8 = "Quantize the whole model to int8 with static ranges: `edgewright quantize --recipe int8`."
+
+CODES: dict[Code, Meaning] = {
+    "no-runtime": Meaning(
+        "no runtime reads the format",
+        "None of the device's runtimes, or not the one that was chosen, reads this format.",
+        "Export the source model in the format that the finding names.",
+    ),
+    "opset-too-new": Meaning(
+        "ONNX operator set too new",
+        "The oldest ONNX Runtime assumed for the device refuses models with this opset.",
+        "Export with the older opset that the finding names, or use a newer ONNX Runtime there.",
+    ),
+    "ir-version-too-new": Meaning(
+        "ONNX file format too new",
+        "The oldest ONNX Runtime assumed for the device refuses files of this IR version.",
+        "Write the file with an older ir_version, or use a newer ONNX Runtime there.",
+    ),
+    "runtime-too-old": Meaning(
+        "TFLite runtime too old",
+        "The file asks for a newer TFLite runtime than the oldest assumed for the device.",
+        "Use a newer runtime there, or convert with an older converter.",
+    ),
+    "custom-operator": Meaning(
+        "custom operator without code",
+        "The operator is not part of the runtime; it would need a library of its own, which "
+        "Edgewright does not bring to the device.",
+        "Replace it by standard operators.",
+    ),
+    "select-tf-operator": Meaning(
+        "TensorFlow operator in a TFLite file",
+        "The operator runs in TensorFlow only (Select TF ops); the device's runtime does not "
+        "contain TensorFlow's kernels.",
+        "Convert with TFLITE_BUILTINS alone, and replace what does not convert.",
+    ),
+    "optimized-for-host": Meaning(
+        "optimized for another processor",
+        "ONNX Runtime's optimizer put in operators for the processor that it ran on.",
+        "Save the model before it is optimized; each device optimizes for itself.",
+    ),
+    "tflite-runtime-wrong-result": Meaning(
+        "computed wrongly without an error",
+        "tflite_runtime 2.14 gives wrong results for this quantization, without an error.",
+        "Run it with ai_edge_litert, or quantize statically.",
+    ),
+    "operator-not-supported": Meaning(
+        "the runtime has no kernel",
+        "The runtime does not have this operator: loading the model fails.",
+        _REPLACE,
+    ),
+    "operator-too-new": Meaning(
+        "operator newer than the runtime",
+        "The oldest version of the runtime that is assumed for the device does not have it yet.",
+        "Use a newer runtime there, or export the layer in another way.",
+    ),
+    "operator-version-too-new": Meaning(
+        "version of a TFLite operator too new",
+        "The runtime has the operator, but in an older version than the file uses: loading fails.",
+        "Use a newer runtime there, or convert with an older converter.",
+    ),
+    "operator-opset-not-supported": Meaning(
+        "operator of another opset",
+        "The operator is supported only in the form that other ONNX opsets give it.",
+        "Export with one of the opsets that the finding names.",
+    ),
+    "type-not-supported": Meaning(
+        "no kernel for the type",
+        "The operator is supported, but not with these element types.",
+        f"{_INT8} Or keep the layer in float32 where that is supported.",
+    ),
+    "rank-not-supported": Meaning(
+        "too many or too few dimensions",
+        "The operator is supported, but not for tensors with so many dimensions.",
+        "Reshape before and after the layer, or replace it.",
+    ),
+    "input-not-constant": Meaning(
+        "an input has to be constant",
+        "The operator is supported only where one of its inputs is stored in the file.",
+        "Export with fixed sizes and weights, so that the converter can fold the input.",
+    ),
+    "per-channel-not-supported": Meaning(
+        "granularity of the weights' scales",
+        "Weights are quantized per channel where one scale is needed, or the other way round.",
+        "Quantize with the granularity that the finding names.",
+    ),
+    "attribute-not-supported": Meaning(
+        "a setting of the layer",
+        "The operator is supported, but not with this value of one of its attributes.",
+        "Build the layer with a supported value.",
+    ),
+    "dynamic-shape-not-supported": Meaning(
+        "open dimensions",
+        "Sizes have to be known before the model is run.",
+        "Export with fixed shapes, one model for each size that is needed.",
+    ),
+    "control-flow-not-supported": Meaning(
+        "branches and loops",
+        "If, While and Loop are not supported.",
+        "Unroll the loop, or run the parts as models of their own.",
+    ),
+    "not-full-integer": Meaning(
+        "floating point where integers are needed",
+        "Every operator has to be quantized to integers, and this one computes in floating point.",
+        _INT8,
+    ),
+    "operator-unknown": Meaning(
+        "nobody says whether it runs",
+        "No table and no runtime on this machine says whether the device's runtime can run it.",
+        "Measure on the device: `edgewright profile`.",
+    ),
+    "accelerator-fallback": Meaning(
+        "runs on the CPU instead of the accelerator",
+        "The device promises an accelerator (or --accelerator names it), and this operator does "
+        "not run there: data go to the CPU and back, which often costs more than was won.",
+        "Change the layer as the finding says, or admit it: `--allow-fallback SHARE` (of the "
+        "MACs), `--accelerator none`.",
+    ),
+    "accelerator-border": Meaning(
+        "conversions at the model's border",
+        "Inputs are quantized, or outputs dequantized, on the CPU. That costs little.",
+        "Let inputs and outputs have the accelerator's type to save the time.",
+    ),
+    "accelerator-unknown": Meaning(
+        "nobody says whether the accelerator takes it",
+        "No table and no compiler on this machine says whether it runs there. It may fall back.",
+        "Measure on the device, with and without the accelerator.",
+    ),
+    "accelerator-unreachable": Meaning(
+        "no way from this model to the accelerator",
+        "The delegates and compilers that reach the accelerator read another format, or need "
+        "another runtime.",
+        "Export in the format that the finding names, or choose `--accelerator none`.",
+    ),
+    "accelerator-not-asked": Meaning(
+        "the compiler was not asked",
+        "The program that knows better than a table could not be asked on this machine.",
+        "Install what the finding names.",
+    ),
+    "accelerator-not-compiled": Meaning(
+        "not compiled for the accelerator",
+        "The accelerator runs models that its compiler made; this one runs on the CPU as it is.",
+        "Compile it with the command that the finding names, and deploy what that makes.",
+    ),
+    "file-too-large": Meaning(
+        "file too large",
+        "The file is bigger than the device's limit, or than its flash memory.",
+        "Quantize weights to 8 or 4 bits, or choose a smaller model.",
+    ),
+    "memory-over-limit": Meaning(
+        "memory over the limit",
+        "Weights, activations and the runtime need more memory than the model may use.",
+        "Quantize, make inputs smaller, or choose a smaller model.",
+    ),
+    "memory-near-limit": Meaning(
+        "memory near the limit",
+        "The estimate comes near to what the model may use; runtimes hold copies beside it.",
+        "Measure on the device; quantize, or make inputs smaller.",
+    ),
+    "dynamic-shapes": Meaning(
+        "open dimensions",
+        "Work and memory depend on sizes given at run time; some kernels are slower then.",
+        "Export with fixed shapes.",
+    ),
+    "float16-without-arithmetic": Meaning(
+        "float16 on cores that lack it",
+        "The cores convert float16 to float32 and back for every operator.",
+        "Keep float32, or quantize to int8.",
+    ),
+    "float16-weights": Meaning(
+        "float16 weights on cores that lack it",
+        "The file is smaller; the inference is not faster.",
+        "Quantize to int8 where speed matters.",
+    ),
+    "float64": Meaning(
+        "computes in float64",
+        "Twice the memory, and no fast kernels.",
+        "Convert the model to float32 before it is exported.",
+    ),
+    "dynamic-convolution": Meaning(
+        "convolution with dynamic ranges",
+        "Activations of convolutions are quantized at run time, which is slower than float.",
+        "Quantize convolutions statically.",
+    ),
+    "signed-activations": Meaning(
+        "int8 activations on x86",
+        "ONNX Runtime's fast kernels on x86-64 multiply uint8 activations with int8 weights.",
+        "Export for this target: `--recipe int8-u8s8` (7 bits without VNNI).",
+    ),
+    "unsigned-weights": Meaning(
+        "uint8 weights on x86",
+        "x86-64 has no instruction for them.",
+        "Quantize weights to int8.",
+    ),
+    "saturating-weights": Meaning(
+        "sums saturate",
+        "Without VNNI, sums of uint8 times full-range int8 products overflow 16 bits: results "
+        "differ from other processors'.",
+        "Quantize weights to 7 bits: `--recipe int8-u8s8-7bit`.",
+    ),
+    "wide-activations": Meaning(
+        "16-bit activations",
+        "No runtime has fast kernels for them on CPUs.",
+        "Use 8 bits, and 16 or float for the few layers that need it.",
+    ),
+}

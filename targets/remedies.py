@@ -1,0 +1,37 @@
+"""What to do about a node that a runtime or accelerator does not take."""
+
+from __future__ import annotations
+
+from .judge import FailedCondition
+from .support_table import SupportTable
+
+
+def remedy_for(code: FailedCondition | None, operator: str, table: SupportTable) -> str:
+    """One concrete step."""
+    if code in ("not-full-integer", "type-not-supported") and "int8" in _types(table, operator):
+        return (
+            "quantize it to int8 with static ranges: edgewright quantize MODEL --recipe "
+            f"int8-s8s8 --format {table.format} --calibration DATA"
+        )
+    return _REMEDIES.get(code, f"replace {operator} by operators that the {table.title} has")
+
+
+def _types(table: SupportTable, operator: str) -> set[str]:
+    rules = table.by_operator.get(operator, ())
+    types = [name for rule in rules for name in rule.types or table.types] or list(table.types)
+    found = {name.partition("*")[0] for name in types}
+    return found or ({"int8"} if table.full_integer else set())
+
+
+_REMEDIES: dict[FailedCondition | None, str] = {
+    "operator-too-new": "use a newer runtime there, or build the layer from older operators",
+    "operator-version-too-new": "use a newer runtime there, or convert with an older converter",
+    "operator-opset-not-supported": "export with another --opset",
+    "type-not-supported": "convert the layer to a type that it takes",
+    "rank-not-supported": "reshape before and after the layer",
+    "input-not-constant": "export with fixed shapes and weights, so that the converter folds it",
+    "per-channel-not-supported": "quantize with a recipe of the other granularity",
+    "attribute-not-supported": "build the layer with a value that it takes",
+    "dynamic-shape-not-supported": "export with fixed shapes, one model for each size",
+    "control-flow-not-supported": "unroll it, or run its parts as models of their own",
+}

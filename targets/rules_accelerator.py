@@ -1,0 +1,164 @@
+"""What does not run on the accelerator that a device promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from .facts import GraphFacts, ModelFacts
+from .finding import Finding
+from .judge import CONVERSIONS, Verdict
+from .place import NodeKey
+from .placement import NodePlacement, Placement
+from .profile import Accelerator
+from .remedies import remedy_for
+from .support_table import SupportTable
+
+
+def fallback_findings(
+    facts: ModelFacts,
+    accelerator: Accelerator,
+    table: SupportTable,
+    placement: Placement,
+    verdicts: Mapping[NodeKey, Verdict],
+    allowed: float | None,
+) -> Iterator[Finding]:
+    """What runs on the CPU although the accelerator was promised, and what nobody can tell.
+
+    Args:
+        placement: where each node runs with the accelerator.
+        verdicts: what its table says, for the reasons.
+        allowed: the share of the multiply-accumulates that may stay on the CPU; None: nothing.
+    """
+    graphs = {graph.name: graph for graph in facts.graphs}
+    border = {key for graph in facts.graphs for key in _border(graph)}
+    fallback = [
+        node
+        for node in placement.nodes
+        if node.place in ("cpu", "nowhere") and (node.graph, node.index) not in border
+    ]
+    share = placement.share(fallback)
+    admitted = allowed is not None and share <= allowed
+    for node in placement.nodes:
+        key = (node.graph, node.index)
+        if node.place == "accelerator":
+            continue
+        if key in border:
+            yield _at_border(node, accelerator, graphs[node.graph])
+        elif node.place == "unknown":
+            yield _unknown(node, accelerator, placement)
+        else:
+            yield _fallback(node, accelerator, table, placement, verdicts.get(key), admitted)
+    yield from _not_compiled(facts, accelerator, table)
+
+
+def _border(graph: GraphFacts) -> Iterator[NodeKey]:
+    """Conversions that stand directly at the model's inputs or outputs."""
+    if graph.name:
+        return
+    inputs, outputs = set(graph.inputs), set(graph.outputs)
+    for node in graph.nodes:
+        if node.operator not in CONVERSIONS:
+            continue
+        if (node.inputs and node.inputs[0] in inputs) or any(o in outputs for o in node.outputs):
+            yield graph.name, node.index
+
+
+def _fallback(
+    node: NodePlacement,
+    accelerator: Accelerator,
+    table: SupportTable,
+    placement: Placement,
+    verdict: Verdict | None,
+    admitted: bool,
+) -> Finding:
+    why = node.reason or f"{placement.said_by} leaves it there and gives no reason"
+    return Finding(
+        severity="info" if admitted else "error",
+        code="accelerator-fallback",
+        operator=node.operator,
+        nodes=(node.name,),
+        count=1,
+        reason=f"runs on the CPU and not on the {accelerator.name}: {why}",
+        remedy=_fallback_remedy(node, table, verdict),
+        source=(verdict.source if verdict else None) or table.source,
+        answer=placement.answer,
+    )
+
+
+def _fallback_remedy(node: NodePlacement, table: SupportTable, verdict: Verdict | None) -> str:
+    if verdict is not None and verdict.answer == "no":
+        step = remedy_for(verdict.code, node.operator, table)
+    else:
+        step = "change what stands before it and does not run there"
+    return f"{step}; or admit it with --allow-fallback SHARE"
+
+
+def _unknown(node: NodePlacement, accelerator: Accelerator, placement: Placement) -> Finding:
+    return Finding(
+        severity="warning",
+        code="accelerator-unknown",
+        operator=node.operator,
+        nodes=(node.name,),
+        count=1,
+        reason=f"may not run on the {accelerator.name}: {node.reason}",
+        remedy="measure on the device, with the accelerator and without",
+        source=placement.said_by,
+        answer="unknown",
+    )
+
+
+def _at_border(node: NodePlacement, accelerator: Accelerator, graph: GraphFacts) -> Finding:
+    start = node.operator in ("QUANTIZE", "QuantizeLinear")
+    return Finding(
+        severity="info",
+        code="accelerator-border",
+        operator=node.operator,
+        nodes=(node.name,),
+        count=1,
+        reason=f"{'inputs are quantized' if start else 'outputs are dequantized'} on the CPU, "
+        f"beside the {accelerator.name}",
+        remedy="let the application give and take integers, to save the conversion",
+    )
+
+
+def _not_compiled(
+    facts: ModelFacts, accelerator: Accelerator, table: SupportTable
+) -> Iterator[Finding]:
+    if table.compiler is None or table.compiled_operator is None:
+        return
+    if any(operator.name == table.compiled_operator for operator in facts.operators):
+        return
+    yield Finding(
+        severity="info",
+        code="accelerator-not-compiled",
+        reason=f"the {accelerator.name} runs compiled models; as it is, this one runs on the CPU",
+        remedy=f"compile it and deploy what that makes: {table.compiler}",
+        source=table.source,
+    )
+
+
+def without_table(facts: ModelFacts, accelerator: Accelerator) -> Finding:
+    """Of an accelerator that has no table for the format."""
+    return Finding(
+        severity="warning",
+        code="accelerator-unknown",
+        reason=f"nobody says what the {accelerator.name} runs of {facts.format} models",
+        remedy="measure on the device, with the accelerator and without",
+        answer="unknown",
+    )
+
+
+def unreachable(facts: ModelFacts, accelerator: Accelerator, ways: list[SupportTable]) -> Finding:
+    """Of an accelerator that only other formats or runtimes reach."""
+    formats = sorted({table.format for table in ways} - {facts.format})
+    runtimes = sorted({name for table in ways for name in table.runtimes})
+    titles = ", ".join(table.title for table in ways)
+    return Finding(
+        severity="error",
+        code="accelerator-unreachable",
+        reason=f"the {accelerator.name} is reached by {titles}, not from {facts.format} models "
+        "in this runtime",
+        remedy=f"export with --format {formats[0]}, or check with --accelerator none"
+        if formats
+        else f"use {' or '.join(runtimes)}, or check with --accelerator none",
+    )

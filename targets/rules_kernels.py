@@ -1,0 +1,55 @@
+"""Operators against what the device's runtime has kernels for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from .facts import ModelFacts, Node
+from .finding import Finding
+from .judge import Verdict
+from .place import NodeKey
+from .remedies import remedy_for
+from .support_table import SupportTable
+
+
+def kernel_findings(
+    facts: ModelFacts,
+    table: SupportTable,
+    verdicts: Mapping[NodeKey, Verdict],
+    elsewhere: Collection[NodeKey],
+) -> Iterator[Finding]:
+    """One finding for each node that the runtime has no kernel for, or may have none.
+
+    Args:
+        table: of the runtime.
+        elsewhere: nodes that run on the accelerator, and need no kernel.
+    """
+    for graph in facts.graphs:
+        for node in graph.nodes:
+            verdict = verdicts[graph.name, node.index]
+            if verdict.answer == "yes" or (graph.name, node.index) in elsewhere:
+                continue
+            if not _is_custom(node):
+                yield _finding(node, verdict, table)
+
+
+def _is_custom(node: Node) -> bool:
+    """Whether it is none of the format's own operators: `rules_runtime` has a word on those."""
+    return "::" in node.operator
+
+
+def _finding(node: Node, verdict: Verdict, table: SupportTable) -> Finding:
+    unknown = verdict.code is None
+    return Finding(
+        severity="warning" if unknown else "error",
+        code=verdict.code or "operator-unknown",
+        operator=node.operator,
+        nodes=(node.name,),
+        count=1,
+        reason=verdict.reason or "",
+        remedy="measure on the device whether it runs: edgewright profile MODEL --device …"
+        if unknown
+        else remedy_for(verdict.code, node.operator, table),
+        source=verdict.source,
+        answer="unknown" if unknown else "tabled",
+    )

@@ -1,0 +1,134 @@
+"""Where a model's nodes run on a device, and what is wrong with that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from .answers import Answers, settled
+from .facts import ModelFacts
+from .finding import Finding
+from .judge import Verdict
+from .oracles import CannotSay
+from .place import NodeKey, judge_all, place
+from .placement import Placement
+from .profile import Accelerator, Runtime, TargetProfile
+from .rules_accelerator import fallback_findings, unreachable, without_table
+from .rules_kernels import kernel_findings
+from .support_files import kernels_of, support_table, tables_for
+from .support_table import SupportTable
+from .versions import version_for
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What a model is checked for.
+
+    Attributes:
+        runtime: one of the device's; None: the first that reads the model's format.
+        accelerator: one of the device's, or 'none' for the CPU alone; None: the one that the
+            profile promises, if any.
+        allow_fallback: share of the multiply-accumulates, 0 to 1, that may stay on the CPU; None:
+            no operator may.
+        ask: whether runtimes and compilers on this machine are asked, where they can say.
+    """
+
+    runtime: str | None = None
+    accelerator: str | None = None
+    allow_fallback: float | None = None
+    ask: bool = True
+
+
+@dataclass
+class Survey:
+    """Goes through what runs a model's nodes: the runtime's kernels, then accelerators.
+
+    Attributes:
+        accelerator: the one that was promised, or is asked for; None: the CPU.
+    """
+
+    facts: ModelFacts
+    profile: TargetProfile
+    runtime: Runtime
+    accelerator: Accelerator | None
+    options: CheckOptions
+    answers: Answers
+    placements: list[Placement] = field(default_factory=list)
+
+    def findings(self) -> Iterator[Finding]:
+        """Everything about the nodes; fills `placements` on the way."""
+        kernels = kernels_of(self.runtime.name)
+        lacking: dict[NodeKey, Verdict] = {}
+        if kernels is not None:
+            version = version_for(kernels.versioned_by, self.runtime)
+            lacking = judge_all(self.facts, kernels, version)
+            self.placements.append(place(self.facts, kernels, version, lacking))
+        accelerated: frozenset[NodeKey] = frozenset()
+        if self.accelerator is not None:
+            yield from self._promised(self.accelerator, lacking)
+            accelerated = frozenset(
+                (node.graph, node.index)
+                for placement in self.placements
+                for node in placement.nodes
+                if node.place == "accelerator"
+            )
+        elif self.options.accelerator is None:
+            self._possible(lacking)
+        if kernels is not None:
+            yield from kernel_findings(self.facts, kernels, lacking, accelerated)
+
+    def _promised(
+        self, accelerator: Accelerator, lacking: Mapping[NodeKey, Verdict]
+    ) -> Iterator[Finding]:
+        tables = self._tables(accelerator)
+        if not tables:
+            ways = [t for name in accelerator.support if (t := support_table(name)) is not None]
+            yield (
+                unreachable(self.facts, accelerator, ways)
+                if ways
+                else without_table(self.facts, accelerator)
+            )
+            return
+        table = tables[0]
+        version = version_for(table.versioned_by, self.runtime)
+        verdicts = judge_all(self.facts, table, version)
+        placement = place(self.facts, table, version, verdicts)
+        if self.options.ask and table.oracle is not None:
+            try:
+                asked = self.answers.ask(table.oracle, self.facts, accelerator)
+                placement = settled(asked, placement)
+            except CannotSay as error:
+                yield Finding(
+                    severity="info",
+                    code="accelerator-not-asked",
+                    reason=f"{table.title}: {error.message}; the table says what is known",
+                    remedy=error.hint or "measure on the device",
+                )
+        placement = _nowhere(placement, lacking)
+        self.placements.append(placement)
+        yield from fallback_findings(
+            self.facts, accelerator, table, placement, verdicts, self.options.allow_fallback
+        )
+
+    def _possible(self, lacking: Mapping[NodeKey, Verdict]) -> None:
+        """What would run on the accelerators that nobody asked for: by their tables alone."""
+        for accelerator in self.profile.accelerators:
+            for table in self._tables(accelerator)[:1]:
+                version = version_for(table.versioned_by, self.runtime)
+                self.placements.append(_nowhere(place(self.facts, table, version), lacking))
+
+    def _tables(self, accelerator: Accelerator) -> tuple[SupportTable, ...]:
+        return tables_for(accelerator.support, self.facts.format, self.runtime.name)
+
+
+def _nowhere(placement: Placement, lacking: Mapping[NodeKey, Verdict]) -> Placement:
+    """The placement, with what falls back to a CPU that has no kernel for it."""
+    nodes = tuple(
+        node.model_copy(update={"place": "nowhere"})
+        if node.place == "cpu"
+        and (verdict := lacking.get((node.graph, node.index))) is not None
+        and verdict.answer == "no"
+        else node
+        for node in placement.nodes
+    )
+    return placement.model_copy(update={"nodes": nodes})
