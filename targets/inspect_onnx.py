@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..files import sha256_file
+from .derived import with_derived
 from .dtypes import tensor_bytes
 from .facts import GraphFacts, ModelFacts, TensorSpec
 from .onnx_attributes import numbers, short_text
@@ -63,7 +64,7 @@ def _facts(file: OnnxFile) -> ModelFacts:
         graphs.append(graph_facts(scope, scales[scope], macs))
     opsets = {entry.domain: int(entry.version) for entry in bare.opset_import}
     constants = {tensor.name for tensor in bare.graph.initializer}
-    return ModelFacts(
+    facts = ModelFacts(
         path=file.path,
         format="onnx",
         size_bytes=file.size_bytes,
@@ -84,6 +85,7 @@ def _facts(file: OnnxFile) -> ModelFacts:
         metadata=_metadata(file.model),
         graphs=tuple(graphs),
     )
+    return with_derived(facts, [node.quantized for node in nodes])
 
 
 def _metadata(model: Any) -> dict[str, str]:

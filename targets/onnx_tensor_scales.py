@@ -16,9 +16,14 @@ from .onnx_values import values
 #: Names of a graph's tensors with their quantization.
 Scales = dict[str, TensorQuantization]
 
-#: Contrib operators on integers: positions of (tensor, scale, zero point) among the inputs, and of
-#: the first output's scale and zero point among them.
+#: Not among the inputs.
+_NONE = -1
+
+#: Operators on integers: positions of (tensor, scale, zero point) among the inputs, and of the
+#: first output's scale and zero point among them.
 _ON_INTEGERS: dict[str, tuple[tuple[tuple[int, int, int], ...], tuple[int, int] | None]] = {
+    "ConvInteger": (((1, _NONE, 3),), None),
+    "MatMulInteger": (((1, _NONE, 3),), None),
     "QLinearConv": (((0, 1, 2), (3, 4, 5)), (6, 7)),
     "QLinearMatMul": (((0, 1, 2), (3, 4, 5)), (6, 7)),
     "QGemm": (((0, 1, 2), (3, 4, 5)), (7, 8)),
@@ -34,7 +39,7 @@ _ON_INTEGERS: dict[str, tuple[tuple[tuple[int, int, int], ...], tuple[int, int] 
 }
 
 #: The dimension of the weights that several scales of these operators go along.
-_WEIGHT_AXIS = {"QLinearConv": 0}
+_WEIGHT_AXIS = {"QLinearConv": 0, "ConvInteger": 0}
 
 _INTEGERS = ("int", "uint")
 
@@ -62,7 +67,7 @@ def tensor_scales(scope: Scope, folder: Path, outer: Mapping[str, TensorQuantiza
             found.setdefault(node.input[1], _in_blocks(node))
         else:
             for use in _uses(scope, node):
-                if use.tensor not in found and use.tensor and use.scale:
+                if use.tensor not in found and use.tensor:
                     dtype = scope.value(use.tensor).dtype
                     if dtype.startswith(_INTEGERS):
                         found[use.tensor] = _described(scope, use, dtype, folder)
@@ -96,14 +101,15 @@ def _uses(scope: Scope, node: Any) -> Iterator[_Use]:
 
 
 def _described(scope: Scope, use: _Use, dtype: str, folder: Path) -> TensorQuantization:
-    shape = scope.value(use.scale).shape
+    # Operators without scales tell by their zero points whether there are several.
+    shape = scope.value(use.scale or use.zero_point).shape
     several = shape is not None and any(size != 1 for size in shape)
     rank = len(scope.value(use.tensor).shape or ())
     axis = use.axis + rank if use.axis < 0 else use.axis
     zeros = _values(scope, use.zero_point, folder) if use.zero_point else [0]
     # Of a type without sign, the middle of the range stands for zero.
     middle = 1 << (int(dtype[4:]) - 1) if dtype.startswith("uint") else 0
-    scales = None if several else _values(scope, use.scale, folder)
+    scales = None if several or not use.scale else _values(scope, use.scale, folder)
     parameters = None
     if scales and zeros and len(scales) == len(zeros) == 1 and math.isfinite(scales[0]):
         parameters = Quantization(float(scales[0]), int(zeros[0]))

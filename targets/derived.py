@@ -1,0 +1,26 @@
+"""What follows from a model's graphs, the same for both formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .facts import ModelFacts
+from .scheme import describe_scheme
+from .tally import QuantizedUse
+from .unfused import unfused_pairs
+from .weights import stored_constants, sum_weights
+
+
+def with_derived(facts: ModelFacts, uses: Sequence[QuantizedUse | None]) -> ModelFacts:
+    """Adds weights, scheme and QDQ pairs that don't fuse to facts that have graphs.
+
+    Args:
+        uses: how each node was quantized, in the order of the graphs' nodes.
+    """
+    return replace(
+        facts,
+        weights=sum_weights(stored_constants(facts.graphs, facts.format)),
+        scheme=describe_scheme(facts.graphs, uses),
+        unfused=unfused_pairs(facts.graphs) if facts.format == "onnx" else (),
+    )
