@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import sha256_file
+from .derived import with_derived
 from .dtypes import elements, tensor_bytes
 from .facts import ModelFacts, TensorSpec
 from .tally import (
@@ -66,7 +67,7 @@ def _facts(path: Path, file: TfliteFile) -> ModelFacts:
     graphs = [_Graph(subgraph, static, once=subgraph is main) for subgraph in file.subgraphs]
     nodes = [graph.node_facts(node) for graph in graphs for node in graph.subgraph.nodes]
     inputs, outputs = _names(file)
-    return ModelFacts(
+    facts = ModelFacts(
         path=path,
         format="tflite",
         size_bytes=path.stat().st_size,
@@ -80,6 +81,7 @@ def _facts(path: Path, file: TfliteFile) -> ModelFacts:
         quantized=tally_quantized(nodes),
         subgraphs=len(file.subgraphs) - 1,
     )
+    return with_derived(facts, [node.quantized for node in nodes])
 
 
 def _names(file: TfliteFile) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:

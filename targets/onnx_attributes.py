@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,13 +53,25 @@ def _plain(attribute: Any) -> Attribute:
     if kind not in _FIELDS:
         return "not shown"
     value = getattr(attribute, _FIELDS[kind])
-    if kind in (1, 2):
-        return value  # type: ignore[no-any-return]
+    if kind == 2:
+        return int(value)
+    if kind == 1:
+        return _number(value)
     if kind == 3:
         return short_text(value)
     if len(value) > _LONGEST_LIST:
         return f"{len(value)} {_FIELDS[kind]}"
-    return tuple(short_text(item) for item in value) if kind == 8 else tuple(value)
+    if kind == 8:
+        return tuple(short_text(item) for item in value)
+    if kind == 7:
+        return tuple(value)
+    known = [_number(item) for item in value]
+    return tuple(map(str, known)) if any(isinstance(n, str) for n in known) else tuple(value)
+
+
+def _number(value: float) -> float | str:
+    """JSON has no infinity: its name stands for it."""
+    return float(value) if math.isfinite(value) else str(value)
 
 
 def _tensor(element_type: int, dims: Any) -> str:

@@ -88,10 +88,12 @@ def _integer(
 def _between_qdq(scope: Scope, activation: str, weights: str, folder: Path) -> QuantizedUse | None:
     before = _dequantize(scope, activation)
     behind = _dequantize(scope, weights) or folded_weights(scope, weights)
-    if before is None and behind is None:
+    if behind is None:
         return None
-    constant = behind is not None and scope.constants(behind.integers) is not None
-    stored = behind if constant else None
+    stored = behind if scope.constants(behind.integers) is not None else None
+    # With one integer operand of two, a product is computed in floating point.
+    if before is None and stored is None:
+        return None
     return QuantizedUse(
         activation_dtype=scope.value(before.integers if before is not None else activation).dtype,
         weight_dtype=None if stored is None else scope.value(stored.integers).dtype,
