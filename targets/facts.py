@@ -230,7 +230,8 @@ class ModelFacts:
 
     Attributes:
         peak_activation_bytes: most bytes of activations alive at once, in the file's order of
-            execution and without reuse in place; None where a shape is unknown.
+            execution and without reuse in place, with the state that is kept from one inference
+            to the next (TFLite's variables); None where a shape is unknown.
         opset: version of the standard ONNX operator set; None for TFLite.
         min_runtime_version: the oldest TFLite runtime the file itself asks for; None if unsaid.
         ir_version: version of the ONNX file format; None for TFLite.

@@ -6,11 +6,12 @@ import functools
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 from .dtypes import tensor_bytes
+from .external_file import external_file
 from .file_kind import looks_like
 
 #: Names of onnx.TensorProto.DataType that differ from NumPy's when lower-cased.
@@ -147,7 +148,7 @@ def _check_tensor(path: Path, tensor: Any, external: dict[str, Path]) -> None:
         raise UsageError(f"{path} is damaged: the constant '{tensor.name}' has a negative size")
     needed = tensor_bytes(dtype_name(tensor.data_type), tensor.dims)
     if tensor.data_location == TensorProto.EXTERNAL:
-        place = _external_file(path, tensor)
+        place = external_file(path, external_location(tensor), f"the weights '{tensor.name}'")
         offset, length = external_range(tensor)
         end = offset + (length if length is not None else needed or 0)
         if place.stat().st_size < end:
@@ -176,21 +177,3 @@ def external_range(tensor: Any) -> tuple[int, int | None]:
 def external_location(tensor: Any) -> str:
     """The external file's path as the model names it, relative to the model's folder."""
     return next((str(e.value) for e in tensor.external_data if e.key == "location"), "")
-
-
-def _external_file(path: Path, tensor: Any) -> Path:
-    location = external_location(tensor)
-    parts = PurePosixPath(location).parts + PureWindowsPath(location).parts
-    rooted = PurePosixPath(location).is_absolute() or PureWindowsPath(location).anchor
-    if not location or rooted or ".." in parts or "\0" in location:
-        raise UsageError(
-            f"{path} keeps the weights '{tensor.name}' in '{location}', outside of its folder",
-            hint="save the model again with its weights beside it or inside it",
-        )
-    place = path.parent / location
-    if not place.is_file():
-        raise UsageError(
-            f"{path} keeps its weights in {place}, which is missing",
-            hint=f"put {location} beside the model, or save the model as one file",
-        )
-    return place

@@ -1,0 +1,33 @@
+"""Files beside a model that hold its weights, for either format."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ..errors import UsageError
+
+
+def external_file(model: Path, location: str, what: str) -> Path:
+    """The file that a model names; never one outside of the model's folder.
+
+    Args:
+        location: the path as the model gives it.
+        what: what it holds, for the message.
+
+    Raises:
+        UsageError: it lies outside of the model's folder, or is missing.
+    """
+    parts = PurePosixPath(location).parts + PureWindowsPath(location).parts
+    rooted = PurePosixPath(location).is_absolute() or PureWindowsPath(location).anchor
+    if not location or rooted or ".." in parts or "\0" in location:
+        raise UsageError(
+            f"{model} keeps {what} in '{location}', outside of its folder",
+            hint="save the model again with its weights beside it or inside it",
+        )
+    place = model.parent / location
+    if not place.is_file():
+        raise UsageError(
+            f"{model} keeps its weights in {place}, which is missing",
+            hint=f"put {location} beside the model, or save the model as one file",
+        )
+    return place

@@ -1,0 +1,140 @@
+"""The tensors of a TFLite file, with their stored values' sizes and quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .dtypes import tensor_bytes
+from .facts import Quantization, TensorFacts, TensorQuantization
+from .tflite_schema import names_by_value, text
+
+#: Types of tensors that stand for something that lies elsewhere; they have no shape of their own.
+_HANDLES = frozenset({"resource", "variant"})
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Values in the file: what identifies them, and their bytes."""
+
+    identity: str
+    size_bytes: int
+
+
+def stored_buffers(model: Any, file_bytes: int) -> list[Stored | None]:
+    """Every buffer of a model; None where it is empty. No values are read.
+
+    Raises:
+        ValueError: values reach past the end of the file.
+    """
+    return [_buffer(i, model.Buffers(i), file_bytes) for i in range(model.BuffersLength())]
+
+
+def _buffer(index: int, buffer: Any, file_bytes: int) -> Stored | None:
+    # Values behind the flatbuffer are for files beyond 2 GB; 1 marks a place not yet known.
+    if buffer.Offset() > 1:
+        if buffer.Offset() + buffer.Size() > file_bytes:
+            raise ValueError("weights reach past the end of the file")
+        return Stored(f"@{buffer.Offset()}", int(buffer.Size()))
+    size = 0 if buffer.DataIsNone() else int(buffer.DataAsNumpy().nbytes)
+    return Stored(str(index), size) if size else None
+
+
+class TensorReader:
+    """Reads the tensors of one subgraph."""
+
+    def __init__(
+        self,
+        subgraph: Any,
+        buffers: Sequence[Stored | None],
+        external: dict[int, Stored],
+        schema: Any,
+    ) -> None:
+        self._tensors = [subgraph.Tensors(i) for i in range(subgraph.TensorsLength())]
+        self._buffers = buffers
+        self._external = external
+        self._schema = schema
+        self._dtypes = names_by_value(schema.TensorType)
+        #: Older files say of no tensor that its rank is known.
+        self._ranks_are_told = any(tensor.HasRank() for tensor in self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def read(self, index: int) -> tuple[TensorFacts, tuple[int, ...]]:
+        """A tensor, and its shape with open dimensions at 1, as converters write it.
+
+        Raises:
+            ValueError: a size is negative, or there are fewer values than the shape has.
+        """
+        tensor = self._tensors[index]
+        at_one = tuple(tensor.ShapeAsNumpy().tolist()) if tensor.ShapeLength() else ()
+        signature = at_one
+        if tensor.ShapeSignatureLength():
+            signature = tuple(tensor.ShapeSignatureAsNumpy().tolist())
+        if any(size < 0 for size in at_one):
+            raise ValueError("a tensor has a negative size")
+        dtype = self._dtypes[tensor.Type()].lower()
+        stored = self._stored(tensor)
+        needed = tensor_bytes(dtype, at_one)
+        sparse = tensor.Sparsity() is not None
+        if stored is not None and not sparse and stored.size_bytes < (needed or 0):
+            raise ValueError(f"a tensor of {needed} bytes has {stored.size_bytes}")
+        ranked = bool(signature) or tensor.HasRank() or stored is not None or dtype in _HANDLES
+        shape = tuple(None if size < 0 else size for size in signature)
+        facts = TensorFacts(
+            name=text(tensor.Name()),
+            dtype=dtype,
+            shape=shape if ranked or not self._ranks_are_told else None,
+            constant=stored.identity if stored is not None else None,
+            constant_bytes=stored.size_bytes if stored is not None else 0,
+            quantization=self._quantization(tensor, dtype, at_one),
+            sparse=sparse,
+            variable=bool(tensor.IsVariable()),
+        )
+        return facts, at_one
+
+    def _stored(self, tensor: Any) -> Stored | None:
+        if tensor.ExternalBuffer():
+            return self._external[tensor.ExternalBuffer()]
+        buffer = tensor.Buffer()
+        return self._buffers[buffer] if buffer < len(self._buffers) else None
+
+    def _quantization(
+        self, tensor: Any, dtype: str, shape: tuple[int, ...]
+    ) -> TensorQuantization | None:
+        parameters = tensor.Quantization()
+        if parameters is None:
+            return None
+        details = self._schema.QuantizationDetails
+        if parameters.DetailsType() == details.BlockwiseQuantization:
+            return self._blockwise(parameters, shape)
+        scales = parameters.ScaleLength()
+        if not scales:
+            return None
+        middle = 1 << (int(dtype[4:]) - 1) if dtype.startswith("uint") else 0
+        zero_points = parameters.ZeroPointAsNumpy() if parameters.ZeroPointLength() else None
+        symmetric = middle == 0 if zero_points is None else bool((zero_points == middle).all())
+        if scales > 1:
+            return TensorQuantization(True, int(parameters.QuantizedDimension()), symmetric)
+        zero_point = 0 if zero_points is None else int(zero_points[0])
+        single = Quantization(float(parameters.Scale(0)), zero_point)
+        return TensorQuantization(False, None, symmetric, single)
+
+    def _blockwise(self, parameters: Any, shape: tuple[int, ...]) -> TensorQuantization:
+        """Scales in a tensor of their own, one for each block along the last dimension.
+
+        That is the layout of LiteRT's kernels (fully_connected.cc: blocks of the inputs of each
+        unit); the file's quantized dimension names the units.
+        """
+        block = self._schema.BlockwiseQuantization()
+        details = parameters.Details()
+        block.Init(details.Bytes, details.Pos)
+        zero_points = block.ZeroPoints()
+        return TensorQuantization(
+            per_channel=True,
+            axis=max(len(shape) - 1, 0),
+            symmetric=zero_points <= 0,
+            block=int(block.BlockSize()) or None,
+        )
