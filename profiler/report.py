@@ -75,6 +75,7 @@ def check_document(result: CheckResult) -> dict[str, Any]:
     return {
         "compatible": result.compatible,
         "findings": [finding.model_dump(mode="json") for finding in result.findings],
+        "placements": [placement.model_dump(mode="json") for placement in result.placements],
     }
 
 

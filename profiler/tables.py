@@ -11,12 +11,10 @@ from rich.text import Text
 from ..exporters.candidate import Candidate, Export, Planned, Skipped
 from ..exporters.evaluate import Evaluation
 from ..targets.facts import ModelFacts
-from ..targets.finding import CheckResult
 from ..targets.profile import TargetProfile
 from .gate import Judged, Verdict
 from .result import Run
 
-_SEVERITY_STYLE = {"error": "red", "warning": "yellow", "info": "cyan"}
 #: Characters of a candidate's name that stay on one line; 80 columns have no room for more.
 _WHOLE_NAME = 24
 
@@ -112,33 +110,6 @@ def facts_table(facts: ModelFacts) -> RenderableType:
         f"{'unknown' if peak is None else size_text(peak)}",
     ]
     return Group(*(Text(line) for line in lines), table)
-
-
-def check_table(result: CheckResult, target: str) -> RenderableType:
-    """The findings of `check`."""
-    verdict = Text.assemble(
-        ("fits ", "bold green") if result.compatible else ("does not fit ", "bold red"), target
-    )
-    if not result.findings:
-        return Group(verdict, Text("no findings"))
-    table = Table(header_style="bold")
-    for title in ("severity", "code", "operator", "count", "reason", "remedy"):
-        table.add_column(
-            title,
-            justify="right" if title == "count" else "left",
-            no_wrap=title in ("severity", "code"),
-            overflow="fold",
-        )
-    for finding in result.findings:
-        table.add_row(
-            Text(finding.severity, style=_SEVERITY_STYLE[finding.severity]),
-            finding.code,
-            finding.operator or "",
-            str(finding.count or ""),
-            finding.reason,
-            finding.remedy,
-        )
-    return Group(table, verdict)
 
 
 def verdict_mark(verdict: Verdict) -> Text:
