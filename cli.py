@@ -135,9 +135,11 @@ def export(
     from .files import write_json
     from .profiler.report import export_document
     from .project import read_project
+    from .targets.check_options import CheckOptions
     from .targets.load import load_target
 
-    told = read_project(project).data if project else None
+    whole = read_project(project) if project else None
+    told = whole.data if whole else None
     request = ExportRequest(
         source=parse_source(source),
         targets=(load_target(target),),
@@ -153,6 +155,7 @@ def export(
             metric=metric,
             max_drop=max_drop,
         ),
+        checks=whole.check_options if whole else CheckOptions(),
     )
     if dry_run:
         preview_export(request, as_json)

@@ -245,6 +245,7 @@ def _request(
     from .exporters.request import DataOptions, ExportRequest
     from .exporters.source import parse_source
     from .project import read_project
+    from .targets.check_options import CheckOptions
     from .targets.load import load_target
 
     if calibration is not None and statistics is not None:
@@ -252,7 +253,8 @@ def _request(
             "--calibration and --statistics exclude each other",
             hint="statistics are what an earlier calibration kept; give one of them",
         )
-    told = read_project(project).data if project else None
+    whole = read_project(project) if project else None
+    told = whole.data if whole else None
     source = parse_source(model)
     found = find_recipe(recipe) if recipe else None
     chosen = model_format
@@ -277,6 +279,7 @@ def _request(
             metric=metric,
             max_drop=max_drop,
         ),
+        checks=whole.check_options if whole else CheckOptions(),
     )
 
 

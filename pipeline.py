@@ -338,6 +338,7 @@ def _request(project: Project, base: Path, directory: Path) -> ExportRequest:
         precisions=project.precisions,
         layout=project.layout,
         data=project.data_options(base),
+        checks=project.check_options,
     )
 
 

@@ -14,6 +14,7 @@ from .exporters.quantize.recipe import Precision
 from .exporters.request import DataOptions
 from .profiler.job import parse_cpus
 from .profiler.result import Mode
+from .targets.check_options import CheckOptions
 from .targets.profile import Format, Model, RuntimeName
 from .targets.toml_file import read_toml
 
@@ -71,6 +72,20 @@ class Profile(Model):
         return value
 
 
+class Check(Model):
+    """What of the targets the model is for, where that is not what their profiles promise."""
+
+    accelerator: str | None = Field(
+        default=None, description="one of the targets' accelerators, or none for the CPU alone"
+    )
+    allow_fallback: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of the multiply-accumulates that may stay on the CPU",
+    )
+
+
 class Project(Model):
     """`edgewright.toml`. Paths are relative to the file."""
 
@@ -86,6 +101,7 @@ class Project(Model):
     data: Data = Field(default_factory=Data)
     budget: Budget = Field(default_factory=Budget)
     profile: Profile = Field(default_factory=Profile)
+    check: Check = Field(default_factory=Check)
 
     @field_validator("formats", "precisions", "targets", "devices")
     @classmethod
@@ -93,6 +109,13 @@ class Project(Model):
         if len(set(value)) != len(value):
             raise ValueError("names something twice")
         return value
+
+    @property
+    def check_options(self) -> CheckOptions:
+        """What the targets are checked for, as the exporters take it."""
+        return CheckOptions(
+            accelerator=self.check.accelerator, allow_fallback=self.check.allow_fallback
+        )
 
     def data_options(self, base: Path) -> DataOptions:
         """The data as the exporters take it."""

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from ..targets.check_options import chosen_accelerator
 from ..targets.inspect import inspect_model
 from .export import OnProgress, gather_statistics, preferred_format
 from .float_model import make_float_artifact
@@ -35,7 +36,11 @@ def run_analysis(request: ExportRequest, on_progress: OnProgress, *, worst: int)
             open_data=lambda ports: data.open(data.calibration, ports),
         )
         facts = inspect_model(reference.path)
-        recipe = (*request.recipes, *(recipe_for("int8", t, facts) for t in request.targets))[0]
+        recipes = [*request.recipes]
+        for target in request.targets:
+            accelerator = chosen_accelerator(target, request.checks.accelerator)
+            recipes.append(recipe_for("int8", target, facts, accelerator))
+        recipe = recipes[0]
         refuse_unfit(recipe, model_format)
         calibration = data.open(data.calibration, reference.inputs)
         statistics = None

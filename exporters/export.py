@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..files import ensure_directory
 from ..targets.abilities import saturates_u8s8
 from ..targets.check import check
+from ..targets.check_options import chosen_accelerator
 from ..targets.facts import ModelFacts
 from ..targets.inspect import inspect_model
 from ..targets.profile import READERS, Format, TargetProfile
@@ -207,9 +208,7 @@ def _export_format(
             evaluated = examiner.own if examiner else None
         elif rung.judgement is not None:
             evaluated = rung.judgement.evaluation
-        part.candidates.append(
-            _candidate(rung.artifact, evaluated, rung.note, order, request.targets)
-        )
+        part.candidates.append(_candidate(rung.artifact, evaluated, rung.note, order, request))
     return part
 
 
@@ -276,10 +275,13 @@ def _planned(request: ExportRequest, facts: ModelFacts, can_calibrate: bool) -> 
 def _planned_for(
     target: TargetProfile, request: ExportRequest, facts: ModelFacts, can_calibrate: bool
 ) -> Sequence[PlannedRecipe]:
+    accelerator = chosen_accelerator(target, request.checks.accelerator)
     if not request.precisions:
-        return plan(target, facts, has_calibration=can_calibrate)
+        return plan(target, facts, has_calibration=can_calibrate, accelerator=accelerator)
     return [
-        PlannedRecipe(precision, recipe_for(precision, target, facts), "asked for by name")
+        PlannedRecipe(
+            precision, recipe_for(precision, target, facts, accelerator), "asked for by name"
+        )
         for precision in request.precisions
         if precision != "float32"
     ]
@@ -290,7 +292,7 @@ def _candidate(
     evaluation: Evaluation | None,
     note: str,
     order: Sequence[Precision],
-    targets: Sequence[TargetProfile],
+    request: ExportRequest,
 ) -> Candidate:
     facts = inspect_model(artifact.path)
     status: Status
@@ -307,7 +309,7 @@ def _candidate(
         status=status,
         reason=f"{reason}; {note}" if note else reason,
         evaluation=evaluation,
-        checks={target.name: check(facts, target) for target in targets},
+        checks={t.name: check(facts, t, request.checks) for t in request.targets},
         preference=order.index(artifact.precision),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..targets.check_options import CheckOptions
 from ..targets.profile import Format, TargetProfile
 from .artifact import Port
 from .convert.base import Layout
@@ -58,6 +59,7 @@ class ExportRequest:
         formats: empty chooses the one that the first target's preferred runtime reads.
         precisions: empty is 'auto': what the devices run fast.
         recipes: in place of precisions, just these.
+        checks: which of the targets' runtimes and accelerators it is for.
         statistics_file: where calibration keeps what it saw; by default in the directory.
     """
 
@@ -69,6 +71,7 @@ class ExportRequest:
     recipes: tuple[Recipe, ...] = ()
     layout: Layout | None = None
     data: DataOptions = field(default_factory=DataOptions)
+    checks: CheckOptions = field(default_factory=CheckOptions)
     statistics_file: Path | None = None
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .profile import TargetProfile, TargetRuntimeName
+from .profile import Accelerator, Format, TargetProfile, TargetRuntimeName
+from .support_files import tables_for
 
 #: Memory of a process that has loaded the runtime and a model of a few kilobytes. Python, NumPy and
 #: the runtime: VmHWM, measured on x86-64 with onnxruntime 1.31 and ai-edge-litert 2.3. TFLite Micro
@@ -46,3 +47,21 @@ def saturates_u8s8(profile: TargetProfile) -> bool:
     (docs/precision.md).
     """
     return is_x86(profile) and not has_dot_product(profile)
+
+
+def integers_only(
+    profile: TargetProfile, model_format: Format, accelerator: Accelerator | None
+) -> str | None:
+    """Why every operator has to be quantized to integers on this device; None where it has not.
+
+    Args:
+        accelerator: what the model is to run on; None: the CPU.
+    """
+    runtime = profile.runtime_for(model_format)
+    if accelerator is not None and runtime is not None:
+        for table in tables_for(accelerator.support, model_format, runtime.name)[:1]:
+            if table.full_integer:
+                return f"the {accelerator.name} computes in integers only"
+    if runtime is not None and runtime.name == "tflite_micro":
+        return "TFLite Micro has fast kernels for full-integer int8, and none for hybrid operators"
+    return None

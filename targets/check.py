@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 
-from ..errors import UsageError
 from .answers import Answers
+from .check_options import CheckOptions, chosen_accelerator, with_runtime
 from .facts import ModelFacts
 from .finding import CheckResult, Finding, in_order
 from .placement import Placement
-from .profile import Accelerator, TargetProfile
+from .profile import TargetProfile
 from .rules_memory import estimated_memory, file_size
 from .rules_runtime import (
     custom_operators,
@@ -33,7 +32,7 @@ from .rules_speed import (
     unsigned_weights,
     wide_activations,
 )
-from .survey import CheckOptions, Survey
+from .survey import Survey
 
 __all__ = ["RULES", "CheckOptions", "check"]
 
@@ -81,8 +80,8 @@ def check(
         UsageError: the device has no runtime or accelerator of that name.
     """
     options = options or CheckOptions()
-    device = _with_runtime(profile, options.runtime)
-    accelerator = _accelerator(profile, options.accelerator)
+    device = with_runtime(profile, options.runtime)
+    accelerator = chosen_accelerator(profile, options.accelerator)
     findings = [finding for rule in RULES for finding in rule(facts, device)]
     runtime = device.runtime_for(facts.format)
     placements: tuple[Placement, ...] = ()
@@ -94,34 +93,4 @@ def check(
         compatible=all(finding.severity != "error" for finding in findings),
         findings=in_order(findings),
         placements=placements,
-    )
-
-
-def _with_runtime(profile: TargetProfile, name: str | None) -> TargetProfile:
-    """The device with just this runtime, so that every rule is about it."""
-    if name is None:
-        return profile
-    for runtime in profile.runtimes:
-        if runtime.name == name:
-            return profile.model_copy(update={"runtimes": (runtime,)})
-    raise _unknown("runtime", name, [runtime.name for runtime in profile.runtimes], profile)
-
-
-def _accelerator(profile: TargetProfile, name: str | None) -> Accelerator | None:
-    wanted = profile.default_accelerator if name is None else name
-    if wanted in (None, "none"):
-        return None
-    for accelerator in profile.accelerators:
-        if accelerator.id == wanted:
-            return accelerator
-    names = [accelerator.id for accelerator in profile.accelerators]
-    raise _unknown("accelerator", str(wanted), [*names, "none"], profile)
-
-
-def _unknown(what: str, name: str, names: list[str], profile: TargetProfile) -> UsageError:
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    return UsageError(
-        f"{profile.name} has no {what} '{name}'; there {'is' if len(names) == 1 else 'are'} "
-        + ", ".join(names),
-        hint=f"did you mean '{near[0]}'?" if near else None,
     )

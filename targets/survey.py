@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .answers import Answers, settled
+from .check_options import CheckOptions
 from .facts import ModelFacts
 from .finding import Finding
 from .judge import Verdict
@@ -18,25 +19,6 @@ from .rules_kernels import kernel_findings
 from .support_files import kernels_of, support_table, tables_for
 from .support_table import SupportTable
 from .versions import version_for
-
-
-@dataclass(frozen=True)
-class CheckOptions:
-    """What a model is checked for.
-
-    Attributes:
-        runtime: one of the device's; None: the first that reads the model's format.
-        accelerator: one of the device's, or 'none' for the CPU alone; None: the one that the
-            profile promises, if any.
-        allow_fallback: share of the multiply-accumulates, 0 to 1, that may stay on the CPU; None:
-            no operator may.
-        ask: whether runtimes and compilers on this machine are asked, where they can say.
-    """
-
-    runtime: str | None = None
-    accelerator: str | None = None
-    allow_fallback: float | None = None
-    ask: bool = True
 
 
 @dataclass

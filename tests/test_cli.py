@@ -72,6 +72,21 @@ def test_check_says_yes_and_no(cli: Cli) -> None:
     assert all(keys <= set(finding) for finding in no.json["findings"])
 
 
+def test_check_takes_a_runtime_and_an_accelerator(cli: Cli) -> None:
+    tiny = Path(__file__).parent / "golden" / "targets_conv_int8.tflite"
+    promised = cli("check", tiny, "-t", "coral", "--no-ask")
+    assert "accelerator-not-compiled" in promised.out
+    alone = cli(
+        "check", tiny, "-t", "coral", "--accelerator", "none", "--runtime", "tflite_runtime"
+    )
+    assert alone.code == 0 and "accelerator" not in alone.out
+    cli.refuses("check", tiny, "-t", "coral", "--accelerator", "edgetpu", saying="edge-tpu")
+    cli.refuses(
+        "check", tiny, "-t", "coral", "--runtime", "tflite-runtime", saying="tflite_runtime"
+    )
+    cli.refuses("check", tiny, "-t", "coral", "--allow-fallback", "2", saying="--allow-fallback")
+
+
 def test_export_auto_proves_what_it_chooses(cli: Cli, few: Path, tmp_path: Path) -> None:
     outcome = cli(
         "export", MODEL, "--target", "raspberry-pi-5", "--calibration", few, "--evaluation", few,

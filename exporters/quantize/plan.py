@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...errors import UsageError
-from ...targets.abilities import computes_float16, has_dot_product, saturates_u8s8
+from ...targets.abilities import (
+    computes_float16,
+    has_dot_product,
+    integers_only,
+    saturates_u8s8,
+)
 from ...targets.facts import ModelFacts
-from ...targets.profile import TargetProfile
+from ...targets.profile import Accelerator, TargetProfile
 from .recipe import Precision, RangeMethod, Recipe, Rule
 from .recipes import RECIPES
 
@@ -64,14 +69,22 @@ class PlannedRecipe:
 
 
 def plan(
-    profile: TargetProfile, facts: ModelFacts, *, has_calibration: bool
+    profile: TargetProfile,
+    facts: ModelFacts,
+    *,
+    has_calibration: bool,
+    accelerator: Accelerator | None = None,
 ) -> tuple[PlannedRecipe, ...]:
     """The ladder for this device, in the order of climbing.
 
     Args:
         facts: of the float artifact; its format decides the runtime.
         has_calibration: whether static recipes are possible.
+        accelerator: what the model is to run on; None: the CPU.
     """
+    why = integers_only(profile, facts.format, accelerator)
+    if why is not None:
+        return _full_integer(why, has_calibration)
     return (
         _float16(profile),
         _dynamic(profile, facts),
@@ -80,7 +93,12 @@ def plan(
     )
 
 
-def recipe_for(precision: Precision, profile: TargetProfile, facts: ModelFacts) -> Recipe:
+def recipe_for(
+    precision: Precision,
+    profile: TargetProfile,
+    facts: ModelFacts,
+    accelerator: Accelerator | None = None,
+) -> Recipe:
     """The recipe of a precision that the user asks for by name, tuned to the device.
 
     Raises:
@@ -89,6 +107,8 @@ def recipe_for(precision: Precision, profile: TargetProfile, facts: ModelFacts) 
     narrow = facts.format == "onnx" and saturates_u8s8(profile)
     if precision == "int8-dynamic":
         return RECIPES["int8-dynamic-7bit" if narrow else "int8-dynamic"].recipe
+    if precision == "int8" and integers_only(profile, facts.format, accelerator) is not None:
+        return RECIPES["int8-s8s8"].recipe
     if precision == "int8":
         return RECIPES[_static_name(profile, facts)].recipe
     if precision == "int4":
@@ -105,6 +125,25 @@ def recipe_for(precision: Precision, profile: TargetProfile, facts: ModelFacts) 
 def is_convolutional(facts: ModelFacts) -> bool:
     """Whether convolutions do most of the work."""
     return facts.convolution_share > CONVOLUTIONAL_SHARE
+
+
+def _full_integer(why: str, has_calibration: bool) -> tuple[PlannedRecipe, ...]:
+    """The ladder where every operator has to be quantized: static int8 of the whole graph."""
+    others: tuple[Precision, ...] = ("float16", "int8-dynamic", "int4")
+    left_out = tuple(PlannedRecipe(precision, None, why) for precision in others)
+    if not has_calibration:
+        return (*left_out, PlannedRecipe("int8", None, "static INT8 needs calibration data"))
+    recipe = RECIPES["int8-s8s8"].recipe
+    return (
+        *left_out,
+        PlannedRecipe("int8", recipe, why, ranges=RANGE_METHODS),
+        PlannedRecipe(
+            "int8",
+            recipe,
+            "if no INT8 is proven: with bias correction and equalization",
+            step="correct",
+        ),
+    )
 
 
 def _float16(profile: TargetProfile) -> PlannedRecipe:

@@ -361,3 +361,20 @@ def test_other_ranges_leave_float_rules_as_they_are() -> None:
     found = changed.scheme_for("body", "Conv")
     assert found is not None and found.ranges == entropy
     assert with_float(changed, ["body"]).scheme_for("body", "Conv") is None
+
+
+def test_an_accelerator_of_integers_gets_full_integer_int8_alone(
+    models: dict[str, ModelFacts],
+) -> None:
+    coral = load_target("coral-dev-board")
+    (edge_tpu,) = coral.accelerators
+    for name in ("conv.tflite", "matmul.tflite"):
+        found = plan(coral, models[name], has_calibration=True, accelerator=edge_tpu)
+        recipes = [(step.recipe.name, step.step) for step in found if step.recipe]
+        assert recipes == [("int8-s8s8", "apply"), ("int8-s8s8", "correct")]
+        why = "the Google Edge TPU (4 TOPS) computes in integers only"
+        assert {step.reason for step in found if step.step == "apply"} == {why}
+        assert {s.precision for s in found if not s.recipe} == {"float16", "int8-dynamic", "int4"}
+        assert recipe_for("int8", coral, models[name], edge_tpu).name == "int8-s8s8"
+        without = plan(coral, models[name], has_calibration=False, accelerator=edge_tpu)
+        assert all(step.recipe is None for step in without)

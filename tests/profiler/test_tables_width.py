@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from graph_making import Making, model
 from rich.console import Console, RenderableType
 from small_models import fake_run
 
@@ -22,9 +23,12 @@ from edgewright.profiler.quantization import Quantization
 from edgewright.profiler.result import DeviceFacts, FailedRun, Run, Validity
 from edgewright.profiler.stats import Comparison
 from edgewright.profiler.tables import export_table, ship_table, time_text
+from edgewright.profiler.tables_check import check_table
 from edgewright.profiler.tables_device_list import devices_table
 from edgewright.profiler.tables_quantize import quantize_table, sensitivity_table
 from edgewright.profiler.tables_run import runs_table
+from edgewright.targets.check import CheckOptions, check
+from edgewright.targets.load import load_target
 
 WIDTHS = (80, 160)
 PI = "ssh://somebody@raspberrypi.workshop.example:2222"
@@ -81,13 +85,19 @@ def judged(*devices: str) -> tuple[Judged, ...]:
     )
 
 
-def rendered(shown: RenderableType, width: int) -> str:
-    """As `show` prints it; no line is wider than the terminal and each row has its border."""
+def printed(shown: RenderableType, width: int) -> str:
+    """As `show` prints it; no line is wider than the terminal."""
     console = Console(width=width, file=StringIO(), highlight=False, markup=False)
     console.print(shown)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= width, text
+    return text
+
+
+def rendered(shown: RenderableType, width: int) -> str:
+    """As `printed`; each row of the table has its border."""
+    text = printed(shown, width)
     lines = text.splitlines()
-    assert max(map(len, lines)) <= width, text
     rows = [line for line in lines if line[:1] in set("┏┃┡│├└")]
     assert rows and all(line[-1] in "┓┃┩│┤┘" for line in rows), text
     for start, end in ("┏┓", "┃┃", "┡┩", "││", "└┘"):
@@ -218,3 +228,20 @@ def test_devices_that_do_not_answer(width: int) -> None:
 )
 def test_times(ms: float, text: str) -> None:
     assert time_text(ms) == text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_checks_are_whole(width: int) -> None:
+    """Reasons and remedies are wrapped, not cropped; what is named stays in one piece."""
+    coral = load_target("coral-dev-board")
+    making = Making()
+    making.node("X", ["in"], ["out"], macs=10)
+    result = check(model(making.graph(("in",), ("out",))), coral, CheckOptions(ask=False))
+    text = " ".join(printed(check_table(result, coral.title), width).split())
+    for finding in result.findings:
+        assert finding.reason in text
+        assert f"-> {finding.remedy}" in text
+        assert all(name in text for name in finding.nodes)
+    assert "fits Google Coral Dev Board (1 GB)" in text
+    for placement in result.placements:
+        assert placement.said_by in text
