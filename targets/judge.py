@@ -80,7 +80,7 @@ def judge(
         return Verdict("yes", source=table.source)
     rules = table.by_operator.get(node.operator, ())
     if not rules:
-        if table.complete:
+        if table.complete or node.operator in table.unsupported:
             why = f"the {table.title} has no such operator"
             return Verdict("no", "operator-not-supported", why, source=table.source)
         why = f"nobody says whether the {table.title} has this operator"

@@ -65,7 +65,8 @@ def place(
         support=table.id,
         title=table.title,
         answer="tabled",
-        said_by=f"{table.source} ({table.versioned_by} {version or table.tables_version})",
+        said_by=f"{table.source} ({table.versioned_by} {version or table.tables_version})"
+        + (f"; on the device {table.decided_by} decides" if table.decided_by else ""),
         nodes=tuple(nodes),
         partitions=pieces if table.role == "accelerator" else None,
     )

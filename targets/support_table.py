@@ -105,6 +105,11 @@ class SupportTable(Model):
         description="whether an operator that is not listed is not supported; else it is unknown"
     )
     oracle: Oracle | None = Field(default=None, description="who can be asked on the host")
+    decided_by: str | None = Field(
+        default=None,
+        description="who has the last word on the device: the table says what is offered to it. "
+        "None: the table is the whole rule",
+    )
     types: tuple[str, ...] = Field(default=(), description="for operators that give none")
     max_rank: int | None = None
     dynamic_shapes: bool | None = Field(default=None, description="None: not published")
@@ -126,6 +131,11 @@ class SupportTable(Model):
     notes: tuple[str, ...] = ()
     source: str = Field(min_length=1)
     operators: tuple[OperatorRule, ...] = ()
+    unsupported: tuple[str, ...] = Field(
+        default=(),
+        description="operators that the source rules out, where the list of the others is not "
+        "complete",
+    )
 
     @cached_property
     def by_operator(self) -> dict[str, tuple[OperatorRule, ...]]:

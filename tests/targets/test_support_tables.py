@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgewright.targets.dtypes import BITS
+from edgewright.targets.support_table import SupportTable
+from edgewright.targets.toml_file import read_toml
+
+SUPPORT = Path(str(resources.files("edgewright.targets.support")))
+TABLES = sorted(SUPPORT.glob("*.toml"))
+
+
+def tables(model_format: str) -> list[SupportTable]:
+    every = [read_toml(path, SupportTable) for path in TABLES]
+    return [table for table in every if table.format == model_format]
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_a_table_is_valid_and_named_as_its_file(path: Path) -> None:
+    table = read_toml(path, SupportTable)
+    assert table.id == path.stem
+    assert table.complete is False or table.operators, "an empty complete table supports nothing"
+    names = [rule.name for rule in table.operators]
+    assert not set(names) & set(table.unsupported)
+    written = [*table.types, *(each for rule in table.operators for each in rule.types)]
+    assert {name for each in written for name in each.split("*")} <= set(BITS)
+    for rule in table.operators:
+        lowest, highest = rule.min_rank, rule.max_rank or table.max_rank
+        assert lowest is None or highest is None or lowest <= highest, rule.name
+        assert table.format == "onnx" or rule.min_opset is rule.max_opset is None, rule.name
+        assert table.format == "tflite" or not rule.versions, rule.name
+
+
+def test_tflite_operators_and_options_are_those_of_the_schema() -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    known = {name for name in vars(schema.BuiltinOperator) if not name.startswith("_")}
+    for table in tables("tflite"):
+        for name in (*(rule.name for rule in table.operators), *table.unsupported):
+            assert name in known or name.startswith("custom::"), f"{table.id}: {name}"
+    options = {
+        field.lower()
+        for name, kind in vars(schema).items()
+        if name.endswith("OptionsT")
+        for field in vars(kind())
+    }
+    for table in tables("tflite"):
+        for rule in table.operators:
+            wanted = {name.replace("_", "").lower() for name in rule.attributes}
+            assert wanted <= options, f"{table.id}: {rule.name}"
+
+
+def test_nnapi_has_the_operators_that_onnxruntime_ships_in_its_wheel() -> None:
+    import onnxruntime
+
+    helpers = Path(onnxruntime.__file__).parent / "tools" / "mobile_helpers"
+    text = (helpers / "nnapi_supported_ops.md").read_text()
+    published = {
+        name.replace("ai.onnx:", "").replace("com.microsoft:", "com.microsoft::")
+        for name in re.findall(r"^\|([\w.]+:\w+)\|", text, re.MULTILINE)
+    }
+    table = read_toml(SUPPORT / "onnxruntime-nnapi.toml", SupportTable)
+    here = {rule.name for rule in table.operators}
+    assert len(published) > 40
+    assert here - {"com.microsoft::QLinearMul"} == published
+
+
+def test_onnx_operators_opsets_and_inputs_are_those_of_the_standard() -> None:
+    from onnx import defs
+
+    newest = defs.onnx_opset_version()
+    for table in tables("onnx"):
+        for name in table.unsupported:
+            assert defs.has(name), f"{table.id}: {name}"
+        for rule in table.operators:
+            if rule.name.startswith("com.microsoft::"):
+                continue
+            assert defs.has(rule.name), f"{table.id}: {rule.name}"
+            since = {schema.since_version for schema in _versions(rule.name)}
+            assert rule.min_opset is None or rule.min_opset >= min(since), rule.name
+            assert max(rule.min_opset or 1, rule.max_opset or 1) <= newest, rule.name
+            attributes = {each for schema in _versions(rule.name) for each in schema.attributes}
+            assert set(rule.attributes) <= attributes, f"{table.id}: {rule.name}"
+            most = max(schema.max_input for schema in _versions(rule.name))
+            assert max(rule.constant_inputs, default=0) < most, f"{table.id}: {rule.name}"
+
+
+def _versions(name: str) -> list[Any]:
+    from onnx import defs
+
+    return [s for s in defs.get_all_schemas_with_history() if s.domain == "" and s.name == name]
