@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .cli_common import Json, Target, show
+from .cli_explain import explain
 from .cli_target_files import targets_app
 from .errors import EdgewrightError
 
@@ -16,6 +17,7 @@ def add_target_commands(app: typer.Typer) -> None:
     """Adds these commands to the command line."""
     app.command()(inspect)
     app.command()(check)
+    app.command()(explain)
     app.add_typer(targets_app, name="targets")
 
 
