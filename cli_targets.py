@@ -9,6 +9,7 @@ import typer
 
 from .cli_common import Json, Target, show
 from .cli_explain import explain
+from .cli_inspect import inspect
 from .cli_target_files import targets_app
 from .errors import EdgewrightError
 
@@ -19,26 +20,6 @@ def add_target_commands(app: typer.Typer) -> None:
     app.command()(check)
     app.command()(explain)
     app.add_typer(targets_app, name="targets")
-
-
-def inspect(
-    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")], as_json: Json = False
-) -> None:
-    """Tell what a model file holds.
-
-    Inputs, outputs, operators, types, multiply-accumulates (MACs), weights, peak activations.
-    """
-    from .profiler.report import facts_document
-    from .targets.inspect import inspect_model
-
-    facts = inspect_model(model)
-
-    def table() -> Any:
-        from .profiler.tables import facts_table
-
-        return facts_table(facts)
-
-    show(facts_document(facts), table, as_json)
 
 
 def _complete_accelerator(context: typer.Context, incomplete: str) -> list[str]:

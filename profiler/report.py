@@ -11,7 +11,6 @@ from ..exporters.candidate import Candidate, Export, Planned
 from ..exporters.evaluate import Evaluation
 from ..exporters.quantize.analyze import Analysis
 from ..files import write_json
-from ..targets.facts import ModelFacts
 from ..targets.finding import CheckResult
 from .gate import Judged, Verdict
 from .quantization import Quantization, pareto
@@ -77,15 +76,6 @@ def check_document(result: CheckResult) -> dict[str, Any]:
         "findings": [finding.model_dump(mode="json") for finding in result.findings],
         "placements": [placement.model_dump(mode="json") for placement in result.placements],
     }
-
-
-def facts_document(facts: ModelFacts) -> dict[str, Any]:
-    """What `edgewright inspect --json` prints."""
-    document = asdict(facts)
-    document["path"] = str(facts.path)
-    document["macs"] = facts.macs
-    document["is_quantized"] = facts.is_quantized
-    return {"schema_version": 1, **document}
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from ..exporters.candidate import Candidate, Export, Planned, Skipped
 from ..exporters.evaluate import Evaluation
-from ..targets.facts import ModelFacts
 from ..targets.profile import TargetProfile
 from .gate import Judged, Verdict
 from .result import Run
+from .units import size_text, time_text
 
 #: Characters of a candidate's name that stay on one line; 80 columns have no room for more.
 _WHOLE_NAME = 24
@@ -89,29 +89,6 @@ def plan_table(planned: Iterable[Planned]) -> RenderableType:
     return table
 
 
-def facts_table(facts: ModelFacts) -> RenderableType:
-    """The table of `inspect`."""
-    table = Table(header_style="bold")
-    for title in ("operator", "count", "types", "MACs", "weights"):
-        table.add_column(title, justify="left" if title in ("operator", "types") else "right")
-    for operator in sorted(facts.operators, key=lambda o: -(o.macs or 0)):
-        macs = "?" if operator.macs is None else count_text(operator.macs) if operator.macs else ""
-        weights = size_text(operator.weight_bytes) if operator.weight_bytes else ""
-        table.add_row(operator.name, str(operator.count), " ".join(operator.dtypes), macs, weights)
-    peak = facts.peak_activation_bytes
-    lines = [
-        f"{facts.path}: {facts.format}"
-        + (f", opset {facts.opset}" if facts.opset else "")
-        + f", {size_text(facts.size_bytes)}, sha256 {facts.sha256[:16]}",
-        *(f"  input  {spec.describe()}" for spec in facts.inputs),
-        *(f"  output {spec.describe()}" for spec in facts.outputs),
-        f"  weights {size_text(facts.weight_bytes)}, "
-        f"{'unknown' if facts.macs is None else count_text(facts.macs)} MACs, peak activations "
-        f"{'unknown' if peak is None else size_text(peak)}",
-    ]
-    return Group(*(Text(line) for line in lines), table)
-
-
 def verdict_mark(verdict: Verdict) -> Text:
     """Yes or no, in the colour of it."""
     return Text("PASSED", "bold green") if verdict.passed else Text("FAILED", "bold red")
@@ -138,31 +115,6 @@ def targets_table(targets: Sequence[TargetProfile]) -> RenderableType:
 def skipped_lines(skipped: Iterable[Skipped]) -> list[Text]:
     """One line for each precision that was not tried."""
     return [Text(f"not tried: {s.format}/{s.precision}: {s.reason}", style="dim") for s in skipped]
-
-
-def size_text(size: int) -> str:
-    """Bytes for people, in powers of 1000."""
-    value = float(size)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB"
-
-
-def time_text(ms: float) -> str:
-    """Milliseconds for people, to three digits."""
-    return f"{ms:#.3g}" if ms < 99.95 else f"{ms:.0f}"
-
-
-def count_text(count: int) -> str:
-    """A large count for people."""
-    value = float(count)
-    for unit in ("", " k", " M"):
-        if value < 1000:
-            return f"{value:.3g}{unit}"
-        value /= 1000
-    return f"{value:.3g} G"
 
 
 def add_candidate_column(table: Table, candidates: Sequence[Candidate]) -> None:

@@ -15,7 +15,7 @@ from .cleaning import Leftovers
 from .devices_file import FoundDevice
 from .live_device import KeptRun, LiveDevice, Stored
 from .owner import duration_text
-from .tables import size_text
+from .units import size_text
 
 
 def shown_table(device: FoundDevice, live: LiveDevice) -> RenderableType:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .operators import OperatorProfile, ProviderShare
 from .result import Run
-from .tables import time_text
+from .units import time_text
 
 #: Rows of the table; what is left is summed up in one.
 _SHOWN = 12

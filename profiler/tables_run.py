@@ -13,7 +13,8 @@ from .gate import Verdict
 from .heat import Stretch
 from .result import FailedRun, Run
 from .stats import Comparison
-from .tables import size_text, time_text, verdict_mark
+from .tables import verdict_mark
+from .units import size_text, time_text
 
 #: Wrong answers shown one by one.
 _SHOWN_DIFFERENCES = 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 #: Bits of one element; types of no fixed width (strings, resources) are not here.
@@ -35,10 +34,12 @@ def tensor_bytes(dtype: str, shape: Sequence[int | None] | None) -> int | None:
     bits = BITS.get(dtype)
     if bits is None or shape is None:
         return None
-    sizes = [size for size in shape if size is not None]
-    if len(sizes) < len(shape):
-        return None
-    return (math.prod(sizes) * bits + 7) // 8
+    count = 1
+    for size in shape:
+        if size is None:
+            return None
+        count *= size
+    return (count * bits + 7) // 8
 
 
 def elements(shape: Sequence[int | None] | None) -> int | None:

@@ -18,9 +18,8 @@ def sort_nodes(graph: Any) -> None:
         ValueError: nodes wait for each other.
     """
     for inner in all_graphs(graph):
-        order = _order(inner)
-        if order != list(range(len(order))):
-            nodes = [inner.node[position] for position in order]
+        if not _is_sorted(inner):
+            nodes = [inner.node[position] for position in _order(inner)]
             copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
             del inner.node[:]
             inner.node.extend(copies)
@@ -37,6 +36,16 @@ def reads_of(node: Any) -> set[str]:
         for inner in graph.node:
             names |= reads_of(inner)
     return names
+
+
+def _is_sorted(graph: Any) -> bool:
+    """Whether no node reads what a later one writes."""
+    later: set[str] = set()
+    for node in reversed(graph.node):
+        later.update(node.output)
+        if not later.isdisjoint(reads_of(node)):
+            return False
+    return True
 
 
 def _order(graph: Any) -> list[int]:

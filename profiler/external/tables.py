@@ -8,8 +8,9 @@ from rich.text import Text
 
 from ..gate import Verdict
 from ..stats import Comparison
-from ..tables import size_text, verdict_mark
+from ..tables import verdict_mark
 from ..tables_operators import operators_table
+from ..units import size_text
 from .figures import Acceleration, ExternalRun, ReportedLatency
 
 

@@ -22,11 +22,12 @@ from edgewright.profiler.gate import Judged, Verdict
 from edgewright.profiler.quantization import Quantization
 from edgewright.profiler.result import DeviceFacts, FailedRun, Run, Validity
 from edgewright.profiler.stats import Comparison
-from edgewright.profiler.tables import export_table, ship_table, time_text
+from edgewright.profiler.tables import export_table, ship_table
 from edgewright.profiler.tables_check import check_table
 from edgewright.profiler.tables_device_list import devices_table
 from edgewright.profiler.tables_quantize import quantize_table, sensitivity_table
 from edgewright.profiler.tables_run import runs_table
+from edgewright.profiler.units import time_text
 from edgewright.targets.check import CheckOptions, check
 from edgewright.targets.load import load_target
 

@@ -1,0 +1,38 @@
+"""`edgewright inspect`: what a model file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .cli_common import Json, show
+
+
+def inspect(
+    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    operators: Annotated[
+        bool, typer.Option("--operators", help="List every node with its shapes and its MACs.")
+    ] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="List every constant with its size and its scales.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell what a model file holds; nothing of it is run.
+
+    Format, inputs and outputs, what is quantized how, operators, multiply-accumulates (MACs),
+    weights, peak activations. docs/inspecting.md explains each line; --json has everything.
+    """
+    from .profiler.report_inspect import facts_document
+    from .targets.inspect import inspect_model
+
+    facts = inspect_model(model)
+
+    def table() -> Any:
+        from .profiler.tables_inspect import inspect_tables
+
+        return inspect_tables(facts, operators=operators, weights=weights)
+
+    show(facts_document(facts) if as_json else None, table, as_json)
