@@ -22,8 +22,8 @@ from .tables import (
     note_lines,
     skipped_lines,
     status_text,
-    time_text,
 )
+from .units import time_text
 
 
 def quantize_table(found: Quantization) -> RenderableType:

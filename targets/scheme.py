@@ -165,6 +165,7 @@ def _kinds(nodes: Iterable[Node]) -> str:
 
 
 def _names(nodes: Sequence[Node]) -> str:
-    named = [node.name for node in nodes[:_NAMED]]
+    # TFLite joins the names of what was fused.
+    named = [node.name.partition(";")[0] for node in nodes[:_NAMED]]
     more = len(nodes) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
