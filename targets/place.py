@@ -66,7 +66,7 @@ def place(
         title=table.title,
         answer="tabled",
         said_by=f"{table.source} ({table.versioned_by} {version or table.tables_version})"
-        + (f"; on the device {table.decided_by} decides" if table.decided_by else ""),
+        + (f"; last word on the device: {table.decided_by}" if table.decided_by else ""),
         nodes=tuple(nodes),
         partitions=pieces if table.role == "accelerator" else None,
     )
