@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import onnx
@@ -11,7 +8,6 @@ from onnx import helper
 from targets_models import GOLDEN, convnet, save, value
 
 from edgewright.errors import UsageError
-from edgewright.targets import safe_load
 from edgewright.targets.safe_load import assert_loads
 
 
@@ -58,20 +54,11 @@ def test_a_damaged_model_is_one_error(tmp_path: Path) -> None:
         assert_loads(path)
 
 
-def test_a_crash_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = convnet(tmp_path / "m.onnx")
-    crash = f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})"
-    real = subprocess.run
-    monkeypatch.setattr(
-        safe_load.subprocess, "run", lambda command, **k: real([sys.executable, "-c", crash], **k)
-    )
-    with pytest.raises(UsageError, match=r"ONNX Runtime crashed while it loaded .*SIGSEGV"):
-        assert_loads(path)
-
-
 def test_too_slow(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"ONNX Runtime did not load .* in 0\.01 s"):
-        assert_loads(convnet(tmp_path / "m.onnx"), timeout_s=0.01)
+    path = convnet(tmp_path / "m.onnx")
+    with pytest.raises(UsageError) as caught:
+        assert_loads(path, timeout_s=0.01)
+    assert caught.value.message == f"loading {path} in ONNX Runtime took longer than 0.01 s"
 
 
 def test_no_model_is_not_even_tried(tmp_path: Path) -> None:
