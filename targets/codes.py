@@ -140,9 +140,10 @@ CODES: dict[Code, Meaning] = {
         f"{_INT8} Or keep the layer in float32 where that is supported.",
     ),
     "rank-not-supported": Meaning(
-        "too many or too few dimensions",
-        "The operator is supported, but not for tensors with so many dimensions.",
-        "Reshape before and after the layer, or replace it.",
+        "too many or too few dimensions, or too large a batch",
+        "The operator is supported, but not for tensors with so many dimensions, so many of them "
+        "larger than 1, or so large a batch.",
+        "Reshape before and after the layer, export with batch 1, or replace it.",
     ),
     "input-not-constant": Meaning(
         "an input has to be constant",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .dtypes import FLOATS
 from .facts import Attribute, GraphFacts, Node, TensorFacts
@@ -111,7 +111,7 @@ def _doubts(
     opsets: Mapping[str, int] | None,
 ) -> Iterator[_Doubt]:
     yield from _of_version(node, rule, table, version)
-    yield from _of_opset(node, rule, opsets)
+    yield from _of_opset(node, rule, table, opsets)
     yield from _of_type(node, view, rule, table)
     yield from _of_rank(node, view, rule, table)
     yield from _of_constants(node, view, rule)
@@ -150,20 +150,20 @@ def _of_version(
         )
 
 
-def _of_opset(node: Node, rule: OperatorRule, opsets: Mapping[str, int] | None) -> Iterator[_Doubt]:
-    if rule.min_opset is None and rule.max_opset is None:
+def _of_opset(
+    node: Node, rule: OperatorRule, table: SupportTable, opsets: Mapping[str, int] | None
+) -> Iterator[_Doubt]:
+    oldest = rule.min_opset if rule.min_opset is not None else table.min_opset
+    newest = rule.max_opset if rule.max_opset is not None else table.max_opset
+    if oldest is None and newest is None:
         return
     opset = (opsets or {}).get(node.operator.rpartition("::")[0])
     if opset is None:
         yield _Doubt(None, "the model's opset is unknown")
-    elif opset < (rule.min_opset or 0):
-        yield _Doubt(
-            "operator-opset-not-supported", f"opset {opset}; it needs {rule.min_opset} or newer"
-        )
-    elif rule.max_opset is not None and opset > rule.max_opset:
-        yield _Doubt(
-            "operator-opset-not-supported", f"opset {opset}; it is known up to {rule.max_opset}"
-        )
+    elif opset < (oldest or 0):
+        yield _Doubt("operator-opset-not-supported", f"opset {opset}; it needs {oldest} or newer")
+    elif newest is not None and opset > newest:
+        yield _Doubt("operator-opset-not-supported", f"opset {opset}; it is known up to {newest}")
 
 
 def _of_type(
@@ -202,7 +202,7 @@ class _Types:
 def _types_of(node: Node, view: GraphView, table: SupportTable) -> _Types:
     """The element types that count: for ONNX accelerators those between QDQ pairs."""
     tensors = view.graph.tensors
-    between = table.role == "accelerator" and table.format == "onnx"
+    between = table.role == "accelerator" and table.format == "onnx" and table.fuses_qdq
 
     def dtype(index: int | None) -> str | None:
         if index is None:
@@ -237,18 +237,30 @@ def _of_rank(
     node: Node, view: GraphView, rule: OperatorRule, table: SupportTable
 ) -> Iterator[_Doubt]:
     most = rule.max_rank if rule.max_rank is not None else table.max_rank
+    wide = rule.max_non_singleton
+    wide = wide if wide is not None else table.max_non_singleton
     index = view.data_input(node)
-    if (most is None and rule.min_rank is None) or index is None:
+    limits = (most, rule.min_rank, wide, rule.max_batch)
+    if index is None or all(limit is None for limit in limits):
         return
     shape = view.graph.tensors[index].shape
     if shape is None:
         yield _Doubt(None, "the rank of its input is unknown")
-    elif most is not None and len(shape) > most:
+        return
+    if most is not None and len(shape) > most:
         yield _Doubt("rank-not-supported", f"rank {len(shape)}; it takes up to {most} dimensions")
     elif rule.min_rank is not None and len(shape) < rule.min_rank:
         yield _Doubt(
             "rank-not-supported", f"rank {len(shape)}; it takes {rule.min_rank} dimensions or more"
         )
+    larger = sum(size is not None and size > 1 for size in shape)
+    if wide is not None and larger > wide:
+        yield _Doubt(
+            "rank-not-supported", f"{larger} dimensions are larger than 1; it takes up to {wide}"
+        )
+    batch = shape[0] if shape else None
+    if rule.max_batch is not None and batch is not None and batch > rule.max_batch:
+        yield _Doubt("rank-not-supported", f"batch {batch}; it takes up to {rule.max_batch}")
 
 
 def _of_constants(node: Node, view: GraphView, rule: OperatorRule) -> Iterator[_Doubt]:
@@ -282,7 +294,10 @@ def _of_attribute(
 ) -> Iterator[_Doubt]:
     value = node.attributes.get(name)
     if value is None and table.format == "onnx":
-        value = _default(node.operator, name, opsets)
+        schema = _schema(node.operator, opsets)
+        if schema is not None and name not in schema.attributes:
+            return  # the choice came with a later opset
+        value = _default(schema, name)
     if value is None:
         yield _Doubt(None, f"the file does not say its {name}")
         return
@@ -292,21 +307,34 @@ def _of_attribute(
             return
 
 
-def _default(operator: str, name: str, opsets: Mapping[str, int] | None) -> Attribute | None:
-    """What ONNX takes an attribute for that a node does not give; None where there is nothing."""
-    from onnx import defs, helper
+def _schema(operator: str, opsets: Mapping[str, int] | None) -> Any:
+    """The schema of an ONNX operator in the model's opset; None where there is none."""
+    from onnx import defs
 
     domain, _, plain = operator.rpartition("::")
     opset = (opsets or {}).get(domain)
     if opset is None or not defs.has(plain, domain):
         return None
     try:
-        attribute = defs.get_schema(plain, opset, domain).attributes.get(name)
+        return defs.get_schema(plain, opset, domain)
     except defs.SchemaError:
         return None
-    if attribute is None or not attribute.default_value.name:
+
+
+#: What lists of a convolution or a window mean where they are left out (ONNX, operators' text).
+_LEFT_OUT: dict[str, int] = {"pads": 0, "strides": 1, "dilations": 1}
+
+
+def _default(schema: Any, name: str) -> Attribute | None:
+    """What ONNX takes an attribute for that a node does not give; None where there is nothing."""
+    from onnx import helper
+
+    if schema is None:
         return None
-    value = helper.get_attribute_value(attribute.default_value)
+    default = schema.attributes[name].default_value
+    if not default.name:
+        return _LEFT_OUT.get(name)
+    value = helper.get_attribute_value(default)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return tuple(value) if isinstance(value, list) else value

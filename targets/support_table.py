@@ -62,6 +62,10 @@ class OperatorRule(Model):
     )
     min_rank: int | None = Field(default=None, description="of that input")
     max_rank: int | None = None
+    max_non_singleton: int | None = Field(
+        default=None, description="how many dimensions of that input may be larger than 1"
+    )
+    max_batch: int | None = Field(default=None, description="of that input's first dimension")
     constant_inputs: tuple[int, ...] = Field(
         default=(), description="positions of inputs that have to be constants"
     )
@@ -112,6 +116,14 @@ class SupportTable(Model):
     )
     types: tuple[str, ...] = Field(default=(), description="for operators that give none")
     max_rank: int | None = None
+    max_non_singleton: int | None = None
+    min_opset: int | None = Field(default=None, description="for operators that give none")
+    max_opset: int | None = None
+    fuses_qdq: bool = Field(
+        default=True,
+        description="ONNX accelerators: whether `types` are those between QDQ pairs; false: "
+        "DequantizeLinear, the operator in floating point and QuantizeLinear count one by one",
+    )
     dynamic_shapes: bool | None = Field(default=None, description="None: not published")
     control_flow: bool | None = None
     full_integer: bool = Field(

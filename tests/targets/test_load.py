@@ -19,7 +19,7 @@ def test_every_shipped_profile_loads(name: str) -> None:
     profile = load_target(name)
     assert profile.name == name
     assert all(load_target(alias).name == name for alias in profile.aliases)
-    assert profile.runtimes[0].name in ("onnxruntime", "ai_edge_litert", "tflite_runtime")
+    assert profile.runtimes
 
 
 def test_names_and_aliases_are_unique() -> None:
