@@ -13,6 +13,8 @@ from edgewright.targets.toml_file import read_toml
 
 SUPPORT = Path(str(resources.files("edgewright.targets.support")))
 TABLES = sorted(SUPPORT.glob("*.toml"))
+#: What ONNX Runtime adds to the standard domain, or has had in it for longer than ONNX.
+OWN = {"SimplifiedLayerNormalization", "LayerNormalization"}
 
 
 def tables(model_format: str) -> list[SupportTable]:
@@ -27,6 +29,7 @@ def test_a_table_is_valid_and_named_as_its_file(path: Path) -> None:
     assert table.complete is False or table.operators, "an empty complete table supports nothing"
     names = [rule.name for rule in table.operators]
     assert not set(names) & set(table.unsupported)
+    assert len(set(map(repr, table.operators))) == len(names), "a rule is there twice"
     written = [*table.types, *(each for rule in table.operators for each in rule.types)]
     assert {name for each in written for name in each.split("*")} <= set(BITS)
     for rule in table.operators:
@@ -78,7 +81,7 @@ def test_onnx_operators_opsets_and_inputs_are_those_of_the_standard() -> None:
         for name in table.unsupported:
             assert defs.has(name), f"{table.id}: {name}"
         for rule in table.operators:
-            if rule.name.startswith("com.microsoft::"):
+            if rule.name in OWN or rule.name.startswith("com.microsoft::"):
                 continue
             assert defs.has(rule.name), f"{table.id}: {rule.name}"
             since = {schema.since_version for schema in _versions(rule.name)}
@@ -88,6 +91,15 @@ def test_onnx_operators_opsets_and_inputs_are_those_of_the_standard() -> None:
             assert set(rule.attributes) <= attributes, f"{table.id}: {rule.name}"
             most = max(schema.max_input for schema in _versions(rule.name))
             assert max(rule.constant_inputs, default=0) < most, f"{table.id}: {rule.name}"
+
+
+def test_kernels_of_cuda_begin_and_end_where_the_standard_changes_an_operator() -> None:
+    for rule in read_toml(SUPPORT / "onnxruntime-cuda.toml", SupportTable).operators:
+        if rule.name in OWN or rule.name.startswith("com.microsoft::"):
+            continue
+        since = {schema.since_version for schema in _versions(rule.name)}
+        assert rule.min_opset in since, rule.name
+        assert rule.max_opset is None or rule.max_opset + 1 in since, rule.name
 
 
 def _versions(name: str) -> list[Any]:
