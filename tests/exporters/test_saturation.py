@@ -15,13 +15,24 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.exporters.quantize.recipes import RECIPES
 from edgewright.exporters.request import DataOptions
-from edgewright.exporters.saturation.drop import saturation_drop
+from edgewright.exporters.saturation.drop import SaturationDrop, saturation_drop
 from edgewright.exporters.saturation.emulator import SaturationEmulator
+from edgewright.exporters.saturation.finding import has_saturation, with_drop
 from edgewright.exporters.saturation.products import columns_of, lost, product
+from edgewright.targets.check import check
+from edgewright.targets.inspect import inspect_model
+from edgewright.targets.load import load_target
 from edgewright.targets.probe import probe_host
+from edgewright.targets.profile import CoreCluster, Cpu
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fashion-mnist"
 HOST = probe_host().cpu
+AVX2 = Cpu(
+    soc="x",
+    architecture="x86_64",
+    clusters=(CoreCluster(core="x", count=1, features=("avx", "avx2", "fma")),),
+    source="test",
+)
 SATURATES = HOST.architecture == "x86_64" and not HOST.features & {"avx512_vnni", "avx_vnni"}
 needs_avx2 = pytest.mark.skipif(
     not SATURATES or "avx2" not in HOST.features, reason="this CPU does not saturate: it has VNNI"
@@ -214,3 +225,19 @@ def test_a_float_model_has_nothing_to_saturate() -> None:
     data = DataOptions(calibration=str(EXAMPLE / "calibration.npz"), scale=1 / 255)
     found = saturation_drop(EXAMPLE / "model.onnx", data, lambda *_: None)
     assert found.products == 0 and "no product" in found.describe()
+
+
+def test_a_check_tells_the_drop_of_the_users_own_data(quantized: dict[str, Path]) -> None:
+    profile = load_target("host").model_copy(update={"cpu": AVX2})
+    result = check(inspect_model(quantized["int8-u8s8"]), profile)
+    assert has_saturation(result)
+    drop = SaturationDrop(7, 40, "pictures", 0.9, 12.34, (0.9, 0.8))
+    told = [f for f in with_drop(result, drop).findings if f.code == "saturating-weights"]
+    assert told and all(finding.severity == "warning" for finding in told)
+    assert "SQNR 12.3 dB, top-1 90.0% becomes 80.0%" in told[0].reason
+    harmless = SaturationDrop(7, 40, "pictures", 1.0, None, None)
+    [remark, *_] = [
+        f for f in with_drop(result, harmless).findings if f.code == "saturating-weights"
+    ]
+    assert remark.severity == "info"
+    assert not has_saturation(check(inspect_model(quantized["int8-u8s8-7bit"]), profile))
