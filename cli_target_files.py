@@ -9,6 +9,7 @@ import typer
 
 from .cli_common import Json, complete_target, show
 from .cli_devices import probe
+from .errors import UsageError
 
 targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_command=True)
 
@@ -101,3 +102,76 @@ def validate_target(
     profile = profile_of(parse_toml(file))
     document = {"schema_version": 1, "file": str(file), "name": profile.name, "valid": True}
     show(document, lambda: f"{file} is a valid profile of {profile.title}", as_json)
+
+
+def _complete_targets(incomplete: str) -> list[str]:
+    everything = ["all"] if "all".startswith(incomplete) else []
+    return [*everything, *complete_target(incomplete)]
+
+
+@targets_app.command("rank")
+def rank_targets(
+    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--targets",
+            "-t",
+            help="A device, several with commas between them, or all (the default).",
+            autocompletion=_complete_targets,
+        ),
+    ] = None,
+    allow_fallback: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="The share of the MACs that may stay on the CPU where an accelerator is promised.",
+        ),
+    ] = None,
+    ask: Annotated[
+        bool,
+        typer.Option(
+            "--ask/--no-ask",
+            help="Ask runtimes and compilers on this machine; else only their tables.",
+        ),
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Show for which devices a model fits, and in which precision.
+
+    A float model is judged in the precisions that `quantize` would try on each device, the one
+    expected to be fastest first; a quantized one as it is. What is still to be made is predicted.
+    How fast a device is, only `profile` says.
+    """
+    from dataclasses import asdict
+
+    from .exporters.rank import rank
+    from .targets.check_options import CheckOptions
+    from .targets.inspect import inspect_model
+    from .targets.load import list_targets as load_all
+    from .targets.load import load_target
+
+    names = [name.strip() for given in targets or ["all"] for name in given.split(",")]
+    if "all" in names:
+        found = load_all()
+    else:
+        found = [load_target(name) for name in dict.fromkeys(names) if name]
+    if not found:
+        raise UsageError("no target is named", hint="give --targets all, or names")
+    ranked = rank(inspect_model(model), found, CheckOptions(allow_fallback=allow_fallback, ask=ask))
+    document = {
+        "schema_version": 1,
+        "model": str(model),
+        "targets": [asdict(row) for row in ranked],
+    }
+
+    def table() -> Any:
+        from .profiler.tables_rank import rank_table
+
+        return rank_table(ranked)
+
+    show(document, table, as_json)
+    if not any(row.fits for row in ranked):
+        raise typer.Exit(1)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgewright.exporters.predicted import predicted
+from edgewright.exporters.rank import RankedTarget, rank
+from edgewright.targets.facts import ModelFacts
+from edgewright.targets.inspect import inspect_model
+from edgewright.targets.load import list_targets, load_target
+from edgewright.targets.profile import Limits
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="module")
+def fashion() -> ModelFacts:
+    return inspect_model(ROOT / "examples" / "fashion-mnist" / "model.onnx")
+
+
+def by_name(ranked: list[RankedTarget]) -> dict[str, RankedTarget]:
+    return {row.target: row for row in ranked}
+
+
+def test_all_devices_are_ranked_those_that_it_fits_first(fashion: ModelFacts) -> None:
+    ranked = rank(fashion, list_targets())
+    assert {row.target for row in ranked} == {target.name for target in list_targets()}
+    fits = [row.fits for row in ranked]
+    assert fits == sorted(fits, reverse=True)
+    rows = by_name(ranked)
+    pi = rows["raspberry-pi-5"]
+    assert (pi.precision, pi.predicted, pi.runtime) == ("int8", True, "onnxruntime")
+    assert "dot-product" in pi.reason and pi.accelerator is None
+    coral = rows["coral-dev-board"]
+    assert not coral.fits and "reads onnx" in coral.reason and "tflite" in coral.remedy
+    assert coral.precision is None and coral.runtime is None
+
+
+def test_a_quantized_model_is_taken_as_it_is() -> None:
+    facts = inspect_model(GOLDEN / "targets_conv_int8.tflite")
+    [pi] = rank(facts, [load_target("raspberry-pi-5")])
+    assert pi.fits and pi.precision is None and not pi.predicted
+    assert pi.runtime == "ai_edge_litert"
+
+
+def test_integers_are_predicted_where_an_accelerator_takes_nothing_else() -> None:
+    facts = inspect_model(GOLDEN / "targets_conv_float.tflite")
+    [coral] = rank(facts, [load_target("coral-dev-board")])
+    assert coral.fits and (coral.precision, coral.accelerator) == ("int8", "edge-tpu")
+
+
+def test_memory_decides_between_precisions(fashion: ModelFacts) -> None:
+    pi = load_target("raspberry-pi-5")
+    big = replace(fashion, weight_bytes=5_000_000_000, size_bytes=5_000_000_000)
+    [row] = rank(big, [pi])
+    assert row.fits and row.precision == "int8"
+    limits = Limits(max_memory_bytes=1_000_000_000, source="test")
+    [row] = rank(big, [pi.model_copy(update={"limits": limits})])
+    assert not row.fits and row.precision is None and "GB" in row.reason
+
+
+def test_predicted_facts_are_those_of_the_widths(fashion: ModelFacts) -> None:
+    assert predicted(fashion, "float32", full_integer=False) == fashion
+    small = predicted(fashion, "int8", full_integer=True)
+    assert small.weight_bytes * 4 == pytest.approx(fashion.weight_bytes, abs=4)
+    assert small.peak_activation_bytes == (fashion.peak_activation_bytes or 0) // 4
+    dtypes = {t.dtype for graph in small.graphs for t in graph.tensors}
+    assert "float32" not in dtypes and "int8" in dtypes
+    dynamic = predicted(fashion, "int8-dynamic", full_integer=False)
+    assert dynamic.peak_activation_bytes == fashion.peak_activation_bytes
+    assert dynamic.graphs == fashion.graphs

@@ -1,0 +1,74 @@
+"""`edgewright targets` and `explain`, as a user types them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clirunner import Cli
+
+ROOT = Path(__file__).parent.parent
+MODEL = str(ROOT / "examples" / "fashion-mnist" / "model.onnx")
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Cli]:
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("EDGEWRIGHT_TARGETS", str(tmp_path / "targets"))
+    yield Cli(monkeypatch, capsys)
+
+
+def test_a_profile_of_ones_own_from_another_to_a_check(cli: Cli, tmp_path: Path) -> None:
+    made = cli("targets", "new", "my-pi", "--from", "rpi4", "--json").json
+    assert made["file"] == str(tmp_path / "targets" / "my-pi.toml")
+    assert "is a valid profile of" in cli("targets", "validate", made["file"]).out
+    assert cli("check", MODEL, "-t", "my-pi", "--no-ask").code == 0
+    names = [t["name"] for t in cli("targets", "list", "--json").json["targets"]]
+    assert "my-pi" in names
+    cli.refuses("targets", "new", "my-pi", "--from", "rpi4", saying="--replace")
+    cli.refuses("targets", "new", "My Pi", "--from", "rpi4", saying="can't be a profile's name")
+    cli.refuses("targets", "new", "x", "--from", "nothing-like", saying="no target is called")
+    elsewhere = tmp_path / "x.toml"
+    assert cli("targets", "new", "x", "--from", "host", "-o", str(elsewhere)).code == 0
+    assert cli("check", MODEL, "-t", str(elsewhere), "--no-ask").code == 0
+
+
+def test_a_profile_that_is_wrong_names_file_line_and_key(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    cli("targets", "new", "p", "--from", "rpi4", "-o", str(path))
+    text = path.read_text()
+    path.write_text(text.replace("ram_bytes", "ram_byte"))
+    cli.refuses("targets", "validate", str(path), saying="unknown key 'memory.ram_byte'")
+    path.write_text(text.replace("count = 4", 'count = "4"'))
+    cli.refuses("targets", "validate", str(path), saying="'cpu.clusters[0].count'")
+    path.write_text("")
+    cli.refuses("targets", "validate", str(path), saying="'schema_version' is missing")
+    cli.refuses("targets", "validate", str(tmp_path / "none.toml"), saying="No such file")
+    cli.refuses("targets", "validate", str(tmp_path), saying="directory")
+    cli.refuses("targets", "validate", MODEL, saying="not")
+
+
+def test_rank(cli: Cli) -> None:
+    done = cli("targets", "rank", MODEL, "--targets", "coral,pixel-9,rpi4", "--no-ask", "--json")
+    assert done.code == 0
+    rows = done.json["targets"]
+    assert [row["target"] for row in rows] == ["pixel-9", "raspberry-pi-4", "coral-dev-board"]
+    assert [row["fits"] for row in rows] == [True, True, False]
+    told = cli("targets", "rank", MODEL, "-t", "coral,pixel-9,rpi4", "--no-ask").out
+    assert "fits 2 of 3 devices" in told and "int8 (predicted)" in told
+    assert "coral-dev-board: no runtime" in told
+    assert cli("targets", "rank", MODEL, "-t", "coral", "--no-ask").code == 1
+    cli.refuses("targets", "rank", MODEL, "-t", "corall", saying="did you mean coral-dev-board")
+    cli.refuses("targets", "rank", "none.onnx", saying="No such file")
+    cli.refuses("targets", "rank", MODEL, "-t", ",", saying="no target is named")
+
+
+def test_explain(cli: Cli) -> None:
+    assert "What helps:" in cli("explain", "float64").out
+    assert cli("explain", "float64", "--json").json["code"] == "float64"
+    assert "saturating-weights" in cli("explain").out
+    assert "float64" in cli("explain", "--json").json["codes"]
+    cli.refuses("explain", "float65", saying="did you mean float64")
