@@ -62,3 +62,33 @@ def test_a_microcontroller_says_what_its_compiler_needs() -> None:
     assert npu.compiler_options["accelerator_config"].startswith(table.id)
     assert board.memory.flash_bytes is not None
     assert board.measured_runtimes == ()
+
+
+#: Devices that the documentation promises by name.
+PROMISED = {
+    *("raspberry-pi-3b-plus", "raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero-2-w"),
+    *("jetson-orin-nano", "coral-dev-board", "beaglebone-ai-64", "rock-5b", "imx-8m-plus"),
+    *("pixel-6", "pixel-8", "pixel-9", "galaxy-s22", "galaxy-s24", "galaxy-s25"),
+    *("vivo-x100", "redmi-8"),
+}
+
+
+def test_promised_devices_are_there() -> None:
+    assert set(DEVICES) >= PROMISED
+
+
+def test_a_low_end_phone_has_neither_dot_product_nor_fp16() -> None:
+    cpu = load_target("redmi-8").cpu
+    assert {cluster.core for cluster in cpu.clusters} == {"Cortex-A53"}
+    assert not cpu.features & {"dotprod", "fp16"}
+
+
+def test_phones_are_measured_on_the_cpu_and_reach_every_accelerator_by_a_table() -> None:
+    phones = [p for p in (load_target(name) for name in DEVICES) if p.os.name == "android"]
+    assert len(phones) >= 9
+    for phone in phones:
+        assert phone.default_accelerator is None
+        assert phone.os.python is None
+        assert phone.limits is not None
+        assert phone.limits.max_memory_bytes == phone.memory.ram_bytes // 4
+        assert all(accelerator.support for accelerator in phone.accelerators)
