@@ -25,6 +25,13 @@ def external_file(model: Path, location: str, what: str) -> Path:
             hint="save the model again with its weights beside it or inside it",
         )
     place = model.parent / location
+    if not place.resolve().is_relative_to(model.parent.resolve()):
+        raise UsageError(
+            f"{model} keeps {what} in {place}, a link that leads outside of its folder",
+            hint="put the file itself there instead of a link",
+        )
+    if place.exists() and not place.is_file():
+        raise UsageError(f"{model} keeps {what} in {place}, which is no regular file")
     if not place.is_file():
         raise UsageError(
             f"{model} keeps its weights in {place}, which is missing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from ..errors import UsageError
@@ -45,10 +46,7 @@ def model_format(path: Path) -> Format:
         UsageError: no file, an empty file, something else than a model, or a model of the other
             format than the name says.
     """
-    if path.is_dir():
-        raise UsageError(
-            f"{path} is a folder, not a model file", hint="give a .onnx or .tflite file"
-        )
+    assert_regular(path)
     try:
         with path.open("rb") as handle:
             head = handle.read(_HEAD_BYTES)
@@ -69,6 +67,29 @@ def model_format(path: Path) -> Format:
             hint=f"rename it to .{found}",
         )
     return found
+
+
+def assert_regular(path: Path) -> int:
+    """The size in bytes of a regular file: others (a FIFO, a device) may never end.
+
+    Raises:
+        UsageError: it is missing, or a folder, or no regular file.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{str(path)!r} is no path: {error}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise UsageError(
+            f"{path} is a folder, not a model file", hint="give a .onnx or .tflite file"
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(
+            f"{path} is no regular file", hint="save the model in a file and give that"
+        )
+    return status.st_size
 
 
 def looks_like(head: bytes) -> str:

@@ -31,9 +31,8 @@ def inspect_onnx(path: Path) -> ModelFacts:
     Raises:
         UsageError: the file is no ONNX model, is damaged, or lacks a file with weights.
     """
-    file = read_onnx(path)
     try:
-        return _facts(file)
+        return _facts(read_onnx(path))
     except UsageError:
         raise
     except (ValueError, RuntimeError, TypeError, IndexError, KeyError, OverflowError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import mmap
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,10 @@ _RENAMED = {
 
 #: As onnx.AttributeProto.GRAPH and GRAPHS.
 _GRAPH, _GRAPHS = 5, 10
+
+
+#: The most that a message has; protobuf.dev, "Proto Limits".
+_PROTOBUF_BYTES = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,19 @@ def read_onnx(path: Path) -> OnnxFile:
 
 
 def parse_onnx(path: Path) -> Any | None:
-    """The ModelProto that a file holds; None if it holds none, or one without a graph."""
+    """The ModelProto that a file holds; None if it holds none, or one without a graph.
+
+    Raises:
+        UsageError: the file is larger than protobuf allows.
+    """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import ModelProto
 
+    if path.stat().st_size > _PROTOBUF_BYTES:
+        raise UsageError(
+            f"{path} is larger than the 2 GB that a protobuf file such as ONNX can have",
+            hint="save it with external data: onnx.save(model, path, save_as_external_data=True)",
+        )
     model = ModelProto()
     with path.open("rb") as handle:
         content = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
@@ -169,7 +183,8 @@ def external_range(tensor: Any) -> tuple[int, int | None]:
     """Where a tensor's values lie in its external file: offset and length in bytes."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     offset, length = entries.get("offset", "0"), entries.get("length")
-    if not offset.isdigit() or not (length is None or length.isdigit()):
+    # More digits than a 64-bit number has are no place in a file.
+    if not all(re.fullmatch("[0-9]{1,19}", text) for text in (offset, length or "0")):
         raise UsageError(f"the constant '{tensor.name}' has a range of bytes that is no number")
     return int(offset), None if length is None else int(length)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import UsageError
 from .file_kind import model_format
+from .formats import Format
 from .sandbox import call
 
 #: Long enough for a model of some gigabytes on a slow disk.
 TIMEOUT_S = 300.0
 
-_RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
+_RUNTIMES: dict[Format, str] = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 
 #: What the runtimes put before the reason: their own markers, source files, log levels.
 _NOISE = re.compile(
@@ -32,37 +34,37 @@ def assert_loads(path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
     Raises:
         UsageError: the runtime refused the model, crashed, or took too long.
     """
-    kind = model_format(path)
-    what = f"loading {path} in {_RUNTIMES[kind]}"
-    call(
-        f"{__name__}:load_in_{kind}", str(path.resolve()), str(path), timeout_s=timeout_s, what=what
-    )
+    call(f"{__name__}:load", str(path), timeout_s=timeout_s, what=f"loading {path}")
 
 
-def load_in_onnx(path: str, name: str) -> None:
+def load(path: str) -> None:
     """Runs in the sandbox."""
+    kind = model_format(Path(path))
+    try:
+        _LOADERS[kind](path)
+    except Exception as error:
+        # ONNX Runtime's exceptions have no base of their own.
+        raise UsageError(f"{_RUNTIMES[kind]} can't load {path}: {_reason(error)}") from error
+
+
+def _load_onnx(path: str) -> None:
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(4)
-    try:
-        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        # Its exceptions have no base of their own but RuntimeError or Exception.
-        raise _refusal("onnx", name, error) from error
+    onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def load_in_tflite(path: str, name: str) -> None:
-    """Runs in the sandbox."""
+def _load_tflite(path: str) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    try:
-        Interpreter(model_path=path).allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise _refusal("tflite", name, error) from error
+    Interpreter(model_path=path).allocate_tensors()
 
 
-def _refusal(kind: str, name: str, error: Exception) -> UsageError:
+_LOADERS: dict[Format, Callable[[str], None]] = {"onnx": _load_onnx, "tflite": _load_tflite}
+
+
+def _reason(error: Exception) -> str:
     """The runtime's own words, without its markers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = lines[0] if lines else "it gave no reason"
-    return UsageError(f"{_RUNTIMES[kind]} can't load {name}: {_NOISE.sub('', first) or first}")
+    return _NOISE.sub("", first) or first
