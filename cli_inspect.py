@@ -18,6 +18,13 @@ def inspect(
     weights: Annotated[
         bool, typer.Option("--weights", help="List every constant with its size and its scales.")
     ] = False,
+    ask: Annotated[
+        bool,
+        typer.Option(
+            "--ask",
+            help="Also ask ONNX Runtime, in a process apart, which QDQ operators it keeps.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Tell what a model file holds; nothing of it is run.
@@ -26,13 +33,15 @@ def inspect(
     weights, peak activations. docs/inspecting.md explains each line; --json has everything.
     """
     from .profiler.report_inspect import facts_document
+    from .targets.asked import Asked, ask_runtimes
     from .targets.inspect import inspect_model
 
     facts = inspect_model(model)
+    asked = ask_runtimes(facts) if ask else Asked(facts)
 
     def table() -> Any:
         from .profiler.tables_inspect import inspect_tables
 
-        return inspect_tables(facts, operators=operators, weights=weights)
+        return inspect_tables(asked, operators=operators, weights=weights)
 
-    show(facts_document(facts) if as_json else None, table, as_json)
+    show(facts_document(asked) if as_json else None, table, as_json)

@@ -6,15 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..targets.facts import ModelFacts
+from ..targets.asked import Asked
 from ..targets.traits import control_flow, custom_operators, dynamic_tensors, state
 
 
-def facts_document(facts: ModelFacts) -> dict[str, Any]:
+def facts_document(asked: Asked) -> dict[str, Any]:
     """What `edgewright inspect --json` prints: `ModelFacts` with what follows from it.
 
     Numbers that JSON does not know (infinity, no number) stand as text.
     """
+    facts = asked.facts
     return {
         "schema_version": 1,
         **_plain(facts),
@@ -24,6 +25,7 @@ def facts_document(facts: ModelFacts) -> dict[str, Any]:
         "control_flow": [operator.name for operator in control_flow(facts)],
         "dynamic_tensors": dynamic_tensors(facts),
         "state": state(facts),
+        "asked": {"said_by": asked.said_by, "refusal": asked.refusal},
     }
 
 

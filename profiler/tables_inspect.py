@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from ..targets.asked import Asked
 from ..targets.facts import (
+    QDQ_OPERATORS,
     GraphFacts,
     ModelFacts,
     Node,
@@ -27,38 +30,41 @@ _NAMED = 4
 _FORMATS = {"onnx": "ONNX", "tflite": "TFLite"}
 
 
-def inspect_tables(facts: ModelFacts, *, operators: bool, weights: bool) -> RenderableType:
+def inspect_tables(asked: Asked, *, operators: bool, weights: bool) -> RenderableType:
     """What `inspect` shows.
 
     Args:
+        asked: the facts, with what runtimes said, if they were asked.
         operators: whether every node is listed instead of the kinds of operators.
         weights: whether every constant is listed, too.
     """
-    shown: list[RenderableType] = [_summary(facts)]
+    facts = asked.facts
+    shown: list[RenderableType] = [_summary(asked)]
     shown += _node_tables(facts) if operators else [_operators_table(facts)]
     if weights:
         shown.append(_weights_table(facts))
     return Group(*shown)
 
 
-def _summary(facts: ModelFacts) -> RenderableType:
+def _summary(asked: Asked) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     lines.add_column(style="bold", no_wrap=True)
     lines.add_column(overflow="fold")
-    for title, text in _lines(facts):
+    for title, text in _lines(asked):
         lines.add_row(title, text)
     return lines
 
 
-def _lines(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+def _lines(asked: Asked) -> Iterator[tuple[str, str]]:
     """The lines of the summary; what a model does not have is not mentioned."""
+    facts = asked.facts
     yield "model", f"{facts.path.name}, {size_text(facts.size_bytes)}, sha256 {facts.sha256[:16]}"
     yield "format", _format(facts)
     yield from _titled("inputs", [_port(facts, spec, 0) for spec in facts.inputs])
     yield from _titled("outputs", [_port(facts, spec, 1) for spec in facts.outputs])
     yield from _titled("signatures", [_signature(s) for s in facts.signatures])
     yield from _titled("precision", facts.scheme)
-    yield from _titled("QDQ kept", _unfused(facts))
+    yield from _titled("QDQ kept", _unfused(asked))
     yield "weights", _weights(facts)
     yield "work", _work(facts)
     yield "activations", _activations(facts)
@@ -133,17 +139,21 @@ def _signature(signature: SignatureFacts) -> str:
     return f"{signature.name}({inputs}) -> {outputs}{where}"
 
 
-def _unfused(facts: ModelFacts) -> list[str]:
-    if not facts.unfused:
+def _unfused(asked: Asked) -> list[str]:
+    facts = asked.facts
+    refusal = [f"not asked: {asked.refusal}"] if asked.refusal else []
+    total = facts.count(QDQ_OPERATORS)
+    if not total:
         return []
-    reasons = Counter(pair.reason for pair in facts.unfused).most_common()
-    lines = [
-        f"{len(facts.unfused)} of {facts.count(frozenset({'QuantizeLinear', 'DequantizeLinear'}))} "
-        "QDQ operators run as such in ONNX Runtime (by its rules):"
-    ]
-    lines += [f"{count} times: {reason}" for reason, count in reasons[:_NAMED]]
+    source = f"{asked.said_by}, asked" if asked.said_by else "by ONNX Runtime's rules"
+    if not facts.unfused:
+        return [*refusal, f"none of {total} QDQ operators, but at inputs and outputs ({source})"]
+    # Which nodes they are, --json says.
+    reasons = Counter(re.sub(" '.*?'", "", pair.reason) for pair in facts.unfused).most_common()
+    lines = [f"{len(facts.unfused)} of {total} QDQ operators run as such ({source}):"]
+    lines += [f"{count}: {reason}" for reason, count in reasons[:_NAMED]]
     more = len(reasons) - _NAMED
-    return [*lines, f"and {more} more reasons"] if more > 0 else lines
+    return [*refusal, *lines, *[f"and {more} more reasons"] * (more > 0)]
 
 
 def _weights(facts: ModelFacts) -> str:

@@ -217,11 +217,16 @@ class WeightFacts:
 
 @dataclass(frozen=True)
 class UnfusedPair:
-    """A QuantizeLinear or DequantizeLinear that the runtime has to run as an operator."""
+    """A QuantizeLinear or DequantizeLinear that the runtime has to run as an operator.
+
+    Attributes:
+        asked: whether the runtime itself said so; else its published rules.
+    """
 
     node: str
     operator: str
     reason: str
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -335,6 +340,9 @@ MATRIX_PRODUCTS = frozenset(
         "BATCH_MATMUL",
     }
 )
+
+#: ONNX operators that stand around what is to be computed with integers.
+QDQ_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 #: ONNX operators that only a quantized model has.
 QUANTIZED_OPERATORS = frozenset(

@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from models import operators
+from models import artifact, fashion_part, operators
 from third_party import ONNX, third_party
 
+from edgewright.exporters.artifact import Artifact
+from edgewright.exporters.data import Sample, open_dataset
+from edgewright.exporters.quantize.apply import calibrate, quantize
+from edgewright.exporters.quantize.recipes import RECIPES
+from edgewright.exporters.quantize.statistics import Statistics
+from edgewright.targets.asked import ask_runtimes
 from edgewright.targets.dtypes import elements
 from edgewright.targets.facts import GraphFacts, ModelFacts
 from edgewright.targets.inspect import inspect_model
@@ -131,3 +138,30 @@ def test_int8_weights_of_minilm() -> None:
     )
     scales = [t.quantization for t in facts.graphs[0].tensors if t.dtype == "int8"]
     assert all(s is not None and s.per_channel and s.symmetric for s in scales)
+
+
+@pytest.fixture(scope="module")
+def fashion(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Statistics]:
+    """The repository's own float model, with statistics of a few pictures."""
+    made = artifact(third_party("fashion-mnist"))
+    data = fashion_part(tmp_path_factory.mktemp("fashion"), "calibration", 4)
+    return made, calibrate(made, open_dataset(str(data), made.inputs))
+
+
+@pytest.mark.parametrize("recipe", ["int8-s8s8", "int8-u8s8", "int8-u8s8-7bit"])
+def test_own_qdq_fuses_as_the_runtime_says(
+    fashion: tuple[Artifact, Statistics], recipe: str, tmp_path: Path
+) -> None:
+    source, statistics = fashion
+    sample = Sample({"image": np.zeros((1, 1, 28, 28), np.float32)})
+    path = tmp_path / "quantized.onnx"
+    quantize(source, RECIPES[recipe].recipe, statistics, ([sample], "zeros"), path)
+    facts = inspect_model(path)
+    asked = ask_runtimes(facts)
+    assert asked.said_by == f"ONNX Runtime {onnxruntime.__version__}"
+    assert facts.unfused == asked.facts.unfused == ()
+    # Six convolutions and a Gemm, each with integers on both sides.
+    assert "6 Conv" in facts.scheme[0] and "static" in facts.scheme[0]
+    inputs = [node for node in facts.graphs[0].nodes if node.operator == "QuantizeLinear"]
+    stored = [facts.graphs[0].tensors[node.outputs[0]].quantization for node in inputs]
+    assert all(s is not None and s.parameters is not None and not s.per_channel for s in stored)

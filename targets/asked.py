@@ -1,0 +1,38 @@
+"""What the runtimes on this machine say of a model, where `inspect` alone goes by rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .facts import QDQ_OPERATORS, ModelFacts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Facts with the runtime's answers in them.
+
+    Attributes:
+        said_by: who answered, with the version; None where there was nothing to ask, or no answer.
+        refusal: why there is no answer.
+    """
+
+    facts: ModelFacts
+    said_by: str | None = None
+    refusal: str | None = None
+
+
+def ask_runtimes(facts: ModelFacts) -> Asked:
+    """Asks ONNX Runtime which QDQ operators it keeps; the model is loaded apart from this process.
+
+    It never raises for what a runtime can't or won't say.
+    """
+    if facts.format != "onnx" or not facts.count(QDQ_OPERATORS):
+        return Asked(facts)
+    from .oracles import CannotSay
+    from .oracles.qdq import kept_qdq
+
+    try:
+        kept = kept_qdq(facts.path, facts)
+    except CannotSay as error:
+        return Asked(facts, refusal=error.message)
+    return Asked(replace(facts, unfused=kept.pairs), kept.said_by)
