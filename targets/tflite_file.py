@@ -6,14 +6,14 @@ Reading a damaged file raises ValueError, or whatever the flatbuffers library tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .facts import Attribute, TensorFacts
 from .tflite_metadata import read_metadata, read_producer
 from .tflite_options import read_attributes, subgraphs_run
-from .tflite_schema import names_by_value, text
+from .tflite_schema import names_by_value, numbers, text
 from .tflite_tensors import Stored, TensorReader, stored_buffers
 
 
@@ -166,8 +166,8 @@ def _subgraph(
             TfliteNode(
                 operator=operator,
                 version=version,
-                inputs=_indices(node.InputsLength(), node.InputsAsNumpy, len(tensors)),
-                outputs=_indices(node.OutputsLength(), node.OutputsAsNumpy, len(tensors)),
+                inputs=_indices(node.InputsAsNumpy, len(tensors)),
+                outputs=_indices(node.OutputsAsNumpy, len(tensors)),
                 attributes=attributes,
                 graphs=subgraphs_run(attributes),
             )
@@ -177,13 +177,13 @@ def _subgraph(
         tensors=tuple(facts for facts, _ in tensors),
         at_one=tuple(shape for _, shape in tensors),
         nodes=tuple(nodes),
-        inputs=_indices(subgraph.InputsLength(), subgraph.InputsAsNumpy, len(tensors)),
-        outputs=_indices(subgraph.OutputsLength(), subgraph.OutputsAsNumpy, len(tensors)),
+        inputs=_indices(subgraph.InputsAsNumpy, len(tensors)),
+        outputs=_indices(subgraph.OutputsAsNumpy, len(tensors)),
     )
 
 
-def _indices(length: int, read: Any, tensors: int) -> tuple[int, ...]:
-    indices = tuple(read().tolist()) if length else ()
+def _indices(read: Callable[[], Any], tensors: int) -> tuple[int, ...]:
+    indices = numbers(read)
     if any(not -1 <= index < tensors for index in indices):
         raise ValueError("a node reads a tensor that does not exist")
     return indices

@@ -6,6 +6,7 @@ The generated classes say which options there are, so that none is named here on
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from .facts import Attribute
@@ -44,12 +45,13 @@ def read_attributes(node: Any, schema: Any) -> dict[str, Attribute]:
     Enumerations are given by name, binary values by their size ('96 bytes').
     """
     attributes: dict[str, Attribute] = {}
-    for kind, table, union in (
-        (node.BuiltinOptionsType(), node.BuiltinOptions(), schema.BuiltinOptions),
-        (node.BuiltinOptions2Type(), node.BuiltinOptions2(), schema.BuiltinOptions2),
+    for kind, read, union in (
+        (node.BuiltinOptionsType(), node.BuiltinOptions, schema.BuiltinOptions),
+        (node.BuiltinOptions2Type(), node.BuiltinOptions2, schema.BuiltinOptions2),
     ):
+        table = read() if kind else None
         options = getattr(schema, f"{names_by_value(union).get(kind)}T", None)
-        if table is not None and kind and options is not None:
+        if table is not None and options is not None:
             values = vars(options.InitFromBuf(table.Bytes, table.Pos))
             for camel, value in values.items():
                 name = _snake_case(camel)
@@ -72,6 +74,7 @@ def subgraphs_run(attributes: dict[str, Attribute]) -> tuple[int, ...]:
     return tuple(found)
 
 
+@cache
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower().rstrip("_")
 

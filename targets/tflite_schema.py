@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 
 @cache
@@ -14,3 +16,9 @@ def names_by_value(enumeration: type) -> dict[int, str]:
 def text(value: bytes | None) -> str:
     """A string of the file; what is no UTF-8 is replaced."""
     return (value or b"").decode("utf-8", errors="replace")
+
+
+def numbers(read: Callable[[], Any]) -> tuple[Any, ...]:
+    """A vector of the file by its generated `...AsNumpy`, which gives 0 where it is left out."""
+    found = read()
+    return () if isinstance(found, int) else tuple(found.tolist())

@@ -8,7 +8,7 @@ from typing import Any
 
 from .dtypes import tensor_bytes
 from .facts import Quantization, TensorFacts, TensorQuantization
-from .tflite_schema import names_by_value, text
+from .tflite_schema import names_by_value, numbers, text
 
 #: Types of tensors that stand for something that lies elsewhere; they have no shape of their own.
 _HANDLES = frozenset({"resource", "variant"})
@@ -33,11 +33,13 @@ def stored_buffers(model: Any, file_bytes: int) -> list[Stored | None]:
 
 def _buffer(index: int, buffer: Any, file_bytes: int) -> Stored | None:
     # Values behind the flatbuffer are for files beyond 2 GB; 1 marks a place not yet known.
-    if buffer.Offset() > 1:
-        if buffer.Offset() + buffer.Size() > file_bytes:
+    offset = int(buffer.Offset())
+    if offset > 1:
+        if offset + buffer.Size() > file_bytes:
             raise ValueError("weights reach past the end of the file")
-        return Stored(f"@{buffer.Offset()}", int(buffer.Size()))
-    size = 0 if buffer.DataIsNone() else int(buffer.DataAsNumpy().nbytes)
+        return Stored(f"@{offset}", int(buffer.Size()))
+    data = buffer.DataAsNumpy()
+    size = 0 if isinstance(data, int) else int(data.nbytes)
     return Stored(str(index), size) if size else None
 
 
@@ -69,10 +71,8 @@ class TensorReader:
             ValueError: a size is negative, or there are fewer values than the shape has.
         """
         tensor = self._tensors[index]
-        at_one = tuple(tensor.ShapeAsNumpy().tolist()) if tensor.ShapeLength() else ()
-        signature = at_one
-        if tensor.ShapeSignatureLength():
-            signature = tuple(tensor.ShapeSignatureAsNumpy().tolist())
+        at_one = numbers(tensor.ShapeAsNumpy)
+        signature = numbers(tensor.ShapeSignatureAsNumpy) or at_one
         if any(size < 0 for size in at_one):
             raise ValueError("a tensor has a negative size")
         dtype = self._dtypes[tensor.Type()].lower()
@@ -96,7 +96,7 @@ class TensorReader:
         return facts, at_one
 
     def _stored(self, tensor: Any) -> Stored | None:
-        if tensor.ExternalBuffer():
+        if self._external and tensor.ExternalBuffer():
             return self._external[tensor.ExternalBuffer()]
         buffer = tensor.Buffer()
         return self._buffers[buffer] if buffer < len(self._buffers) else None
@@ -110,16 +110,15 @@ class TensorReader:
         details = self._schema.QuantizationDetails
         if parameters.DetailsType() == details.BlockwiseQuantization:
             return self._blockwise(parameters, shape)
-        scales = parameters.ScaleLength()
+        scales = numbers(parameters.ScaleAsNumpy)
         if not scales:
             return None
         middle = 1 << (int(dtype[4:]) - 1) if dtype.startswith("uint") else 0
-        zero_points = parameters.ZeroPointAsNumpy() if parameters.ZeroPointLength() else None
-        symmetric = middle == 0 if zero_points is None else bool((zero_points == middle).all())
-        if scales > 1:
+        zero_points = numbers(parameters.ZeroPointAsNumpy) or (0,)
+        symmetric = set(zero_points) == {middle}
+        if len(scales) > 1:
             return TensorQuantization(True, int(parameters.QuantizedDimension()), symmetric)
-        zero_point = 0 if zero_points is None else int(zero_points[0])
-        single = Quantization(float(parameters.Scale(0)), zero_point)
+        single = Quantization(scales[0], zero_points[0])
         return TensorQuantization(False, None, symmetric, single)
 
     def _blockwise(self, parameters: Any, shape: tuple[int, ...]) -> TensorQuantization:

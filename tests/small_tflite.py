@@ -17,6 +17,8 @@ Array = npt.NDArray[Any]
 TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.uint8): schema.TensorType.UINT8,
+    np.dtype(np.bool_): schema.TensorType.BOOL,
 }
 ACTIVATIONS = schema.ActivationFunctionType
 PADDINGS = schema.Padding
@@ -25,11 +27,16 @@ PADDINGS = schema.Padding
 class Graph:
     """A model in the making; tensors are the integers that its methods give."""
 
-    def __init__(self) -> None:
+    def __init__(self, within: Graph | None = None, name: str = "main") -> None:
+        """A model's main graph, or a further one `within` another's model."""
         self.graph = schema.SubGraphT()
         self.graph.tensors, self.graph.operators = [], []
         self.graph.inputs, self.graph.outputs = [], []
-        self.graph.name = b"main"
+        self.graph.name = name.encode()
+        if within is not None:
+            self.model = within.model
+            self.model.subgraphs.append(self.graph)
+            return
         self.model = schema.ModelT()
         self.model.version, self.model.operatorCodes = 3, []
         self.model.buffers = [schema.BufferT()]
@@ -63,11 +70,18 @@ class Graph:
         self.graph.tensors[index].buffer = first.buffer
         return index
 
+    def quantize(self, tensor: int, scale: float, zero_point: int) -> int:
+        """The same tensor, with its integers standing for reals."""
+        parameters = schema.QuantizationParametersT()
+        parameters.scale, parameters.zeroPoint = [scale], [zero_point]
+        self.graph.tensors[tensor].quantization = parameters
+        return tensor
+
     def node(
         self, operator: str, inputs: Sequence[int], name: str, shape: Sequence[int],
-        options: str | None = None, **values: Any,
+        options: str | None = None, dtype: Any = np.float32, **values: Any,
     ) -> int:  # fmt: skip
-        """Adds a node with one float output."""
+        """Adds a node with one output."""
         code = getattr(schema.BuiltinOperator, operator)
         codes = [each.builtinCode for each in self.model.operatorCodes]
         if code not in codes:
@@ -78,7 +92,7 @@ class Graph:
             codes.append(code)
         node = schema.OperatorT()
         node.opcodeIndex = codes.index(code)
-        output = self.tensor(name, shape)
+        output = self.tensor(name, shape, dtype)
         node.inputs, node.outputs = list(inputs), [output]
         if options is not None:
             node.builtinOptionsType = getattr(schema.BuiltinOptions, options)

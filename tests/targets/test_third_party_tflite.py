@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from models import GOLDEN
+from targets_tflite import loop, sequence_lstm, svdf, uint8_convolution
 from third_party import TFLITE, third_party
 
 from edgewright.targets.facts import ModelFacts, TensorFacts
 from edgewright.targets.inspect import inspect_model
 
 #: Control flow and quantization that no packaged model has.
-OWN = ("targets_branch", "targets_conv_int16", "targets_dense_dynamic", "targets_conv_open")
-ALL = (*TFLITE, *OWN)
+GOLDENS = ("targets_branch", "targets_conv_int16", "targets_dense_dynamic", "targets_conv_open")
+BUILT = {build.__name__: build for build in (uint8_convolution, loop, sequence_lstm, svdf)}
 
 
 @cache
@@ -26,11 +27,12 @@ def _facts(path: Path) -> ModelFacts:
     return inspect_model(path)
 
 
-@pytest.fixture(params=ALL)
-def path(request: pytest.FixtureRequest) -> Path:
-    return (
-        GOLDEN / f"{request.param}.tflite" if request.param in OWN else third_party(request.param)
-    )
+@pytest.fixture(params=(*TFLITE, *GOLDENS, *BUILT))
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    name: str = request.param
+    if name in BUILT:
+        return BUILT[name](tmp_path / "built.tflite")
+    return GOLDEN / f"{name}.tflite" if name in GOLDENS else third_party(name)
 
 
 @pytest.fixture
@@ -138,3 +140,42 @@ def test_constants_are_the_interpreters(facts: ModelFacts, runtime: Any) -> None
         assert tensor.constant is not None, tensor.name
         if not tensor.sparse:
             assert stored.nbytes == tensor.constant_bytes
+
+
+def test_the_state_of_a_stateful_model() -> None:
+    facts = inspect_model(third_party("wakeword"))
+    start = next(graph for graph in facts.graphs if graph.name == "NoOp")
+    # CALL_ONCE assigns every variable its first value: a constant of the variable's size.
+    state = sum(tensor.constant_bytes for tensor in start.tensors)
+    assert state == 3408
+    assert facts.peak_activation_bytes == 3584 + state
+    (once,) = [node for node in facts.graphs[0].nodes if node.graphs]
+    assert (once.operator, once.graphs) == ("CALL_ONCE", ("NoOp",))
+    assert facts.macs == 36480
+
+
+def test_what_files_say_of_themselves() -> None:
+    classifier = inspect_model(third_party("lite0-int8"))
+    assert classifier.producer == "MLIR Converted."
+    assert classifier.metadata["TFLITE_METADATA.author"] == "TensorFlow"
+    assert classifier.metadata["associated files"] == "labels_without_background.txt"
+    pitch = inspect_model(third_party("pitch"))
+    assert pitch.producer == "TensorFlow 2.13.0 (MLIR Converted.)"
+    assert pitch.format_version == 3
+    assert pitch.metadata == {
+        "min_runtime_version": "2.2.0",
+        "CONVERSION_METADATA": "84 bytes",
+    }
+
+
+def test_sparse_weights_are_told_from_what_they_unpack_to() -> None:
+    facts = inspect_model(third_party("face-sparse"))
+    (graph,) = facts.graphs
+    unpacked = [node for node in graph.nodes if node.operator == "DENSIFY"]
+    assert len(unpacked) == 46
+    for node in unpacked:
+        stored, dense = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
+        assert stored.sparse and not dense.sparse
+        assert dense.constant is None
+        # FP16.
+        assert 0 < stored.constant_bytes < 2 * np.prod(dense.shape)
