@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,16 @@ def test_kernels_of_cuda_begin_and_end_where_the_standard_changes_an_operator() 
         assert rule.max_opset is None or rule.max_opset + 1 in since, rule.name
 
 
-def _versions(name: str) -> list[Any]:
+@cache
+def _history() -> dict[str, list[Any]]:
     from onnx import defs
 
-    return [s for s in defs.get_all_schemas_with_history() if s.domain == "" and s.name == name]
+    found: dict[str, list[Any]] = {}
+    for schema in defs.get_all_schemas_with_history():
+        if schema.domain == "":
+            found.setdefault(schema.name, []).append(schema)
+    return found
+
+
+def _versions(name: str) -> list[Any]:
+    return _history()[name]
