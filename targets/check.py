@@ -7,10 +7,19 @@ from collections.abc import Callable, Iterable
 from .answers import Answers
 from .check_options import CheckOptions, chosen_accelerator, with_runtime
 from .facts import ModelFacts
-from .finding import CheckResult, Finding, in_order
+from .finding import CheckResult, Finding, in_order, with_nodes
 from .placement import Placement
 from .profile import TargetProfile
-from .rules_memory import estimated_memory, file_size
+from .rules_memory import file_size, memory
+from .rules_quantized import (
+    dynamic_convolutions,
+    four_bit_convolutions,
+    int8_without_dot_product,
+    saturating_weights,
+    signed_activations,
+    unsigned_weights,
+    wide_activations,
+)
 from .rules_runtime import (
     custom_operators,
     foreign_domains,
@@ -22,23 +31,15 @@ from .rules_runtime import (
     tflite_runtime_traps,
     tflite_runtime_version,
 )
-from .rules_speed import (
-    dynamic_convolutions,
-    dynamic_shapes,
-    float16_without_arithmetic,
-    float64,
-    saturating_weights,
-    signed_activations,
-    unsigned_weights,
-    wide_activations,
-)
+from .rules_shapes import external_data, float_borders
+from .rules_speed import dynamic_shapes, float16_without_arithmetic, float64
 from .survey import Survey
 
-__all__ = ["RULES", "CheckOptions", "check"]
+__all__ = ["CPU_RULES", "RULES", "CheckOptions", "check"]
 
 Rule = Callable[[ModelFacts, TargetProfile], Iterable[Finding]]
 
-#: Every rule, in the order of its findings.
+#: Whether the model can be loaded and run, in the order of findings.
 RULES: tuple[Rule, ...] = (
     format_has_runtime,
     opset,
@@ -49,16 +50,24 @@ RULES: tuple[Rule, ...] = (
     select_operators,
     custom_operators,
     tflite_runtime_traps,
+    external_data,
     file_size,
-    estimated_memory,
+    memory,
     dynamic_shapes,
-    float16_without_arithmetic,
     float64,
+    float_borders,
+)
+
+#: What is slow or inexact on the CPU: nothing to say where all of the work is done elsewhere.
+CPU_RULES: tuple[Rule, ...] = (
+    float16_without_arithmetic,
     dynamic_convolutions,
     signed_activations,
     unsigned_weights,
     saturating_weights,
     wide_activations,
+    four_bit_convolutions,
+    int8_without_dot_product,
 )
 
 
@@ -82,15 +91,20 @@ def check(
     options = options or CheckOptions()
     device = with_runtime(profile, options.runtime)
     accelerator = chosen_accelerator(profile, options.accelerator)
+    answers = answers or Answers()
     findings = [finding for rule in RULES for finding in rule(facts, device)]
     runtime = device.runtime_for(facts.format)
     placements: tuple[Placement, ...] = ()
+    on_cpu = True
     if runtime is not None:
-        survey = Survey(facts, device, runtime, accelerator, options, answers or Answers())
+        survey = Survey(facts, device, runtime, accelerator, options, answers)
         findings += survey.findings()
         placements = tuple(survey.placements)
+        on_cpu = survey.leaves_work
+    if on_cpu:
+        findings += [finding for rule in CPU_RULES for finding in rule(facts, device)]
     return CheckResult(
         compatible=all(finding.severity != "error" for finding in findings),
-        findings=in_order(findings),
+        findings=in_order(with_nodes(finding, facts) for finding in findings),
         placements=placements,
     )

@@ -37,7 +37,9 @@ Code = Literal[
     "accelerator-not-asked",
     "accelerator-not-compiled",
     # Size and memory
+    "external-data",
     "file-too-large",
+    "flash-near-limit",
     "memory-over-limit",
     "memory-near-limit",
     # Speed and exactness
@@ -50,6 +52,9 @@ Code = Literal[
     "unsigned-weights",
     "saturating-weights",
     "wide-activations",
+    "four-bit-convolution",
+    "int8-without-dot-product",
+    "float-input-output",
 ]
 
 
@@ -218,6 +223,17 @@ CODES: dict[Code, Meaning] = {
         "The file is bigger than the device's limit, or than its flash memory.",
         "Quantize weights to 8 or 4 bits, or choose a smaller model.",
     ),
+    "external-data": Meaning(
+        "weights in other files",
+        "The model keeps its weights beside itself. Edgewright deploys and measures single files, "
+        "and applications that load a model from memory do not find them.",
+        "Write one file: `edgewright export MODEL --precision float32`; below 2 GB.",
+    ),
+    "flash-near-limit": Meaning(
+        "flash nearly full",
+        "Programs share the flash memory with the model.",
+        "Quantize weights to 8 or 4 bits, or choose a smaller model.",
+    ),
     "memory-over-limit": Meaning(
         "memory over the limit",
         "Weights, activations and the runtime need more memory than the model may use.",
@@ -273,5 +289,20 @@ CODES: dict[Code, Meaning] = {
         "16-bit activations",
         "No runtime has fast kernels for them on CPUs.",
         "Use 8 bits, and 16 or float for the few layers that need it.",
+    ),
+    "four-bit-convolution": Meaning(
+        "4-bit weights of convolutions",
+        "No runtime has fast kernels for them on CPUs, and 4 bits are too few for most.",
+        "Quantize convolutions to 8 bits.",
+    ),
+    "int8-without-dot-product": Meaning(
+        "int8 on cores that lack the instruction",
+        "Without a dot product instruction (ARM's SDOT, x86's VNNI) int8 gains less speed.",
+        "Measure both on the device: `edgewright compare`.",
+    ),
+    "float-input-output": Meaning(
+        "float inputs and outputs of an integer model",
+        "The microcontroller converts them itself: two more operators, four times the buffers.",
+        "Convert with int8 inputs and outputs.",
     ),
 }

@@ -174,6 +174,7 @@ class QuantizedProducts:
         per_channel: whether any weights have more than one scale.
         dynamic: whether the activations are quantized at run time.
         max_weight: largest magnitude of a weight relative to its zero point; None if unknown.
+        nodes: their names.
     """
 
     operator: str
@@ -183,6 +184,7 @@ class QuantizedProducts:
     per_channel: bool
     dynamic: bool
     max_weight: int | None
+    nodes: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from .codes import Code
+from .facts import ModelFacts
 from .placement import Answer, Placement
 from .profile import Model
 
@@ -53,6 +54,17 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         groups.setdefault((finding.code, finding.operator, finding.reason), []).append(finding)
     merged = [_merged(group) for group in groups.values()]
     return tuple(sorted(merged, key=lambda finding: _ORDER[finding.severity]))
+
+
+def with_nodes(finding: Finding, facts: ModelFacts) -> Finding:
+    """The finding with the nodes' names, where it is about all nodes of one operator."""
+    if finding.nodes or not finding.count or finding.operator is None:
+        return finding
+    nodes = (node for graph in facts.graphs for node in graph.nodes)
+    names = [node.name for node in nodes if node.operator == finding.operator]
+    if len(names) != finding.count:
+        return finding
+    return finding.model_copy(update={"nodes": tuple(names[:MOST_NODES])})
 
 
 def _merged(group: Sequence[Finding]) -> Finding:

@@ -7,50 +7,92 @@ from collections.abc import Iterator
 from .abilities import RUNTIME_BASE_BYTES
 from .facts import ModelFacts
 from .finding import Finding
+from .placement import Answer
 from .profile import TargetProfile
 
 #: From here on an estimate is worth a warning: runtimes also hold repacked copies of weights.
 _NEAR = 0.75
 
 
+_SMALLER = "edgewright quantize MODEL --recipe int8-dynamic, or choose a smaller model"
+
+
 def file_size(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
-    """The file must not be bigger than the device's limit."""
+    """The file must not be bigger than the device's limit, or than its flash memory."""
     most = profile.limits.max_model_bytes if profile.limits else None
-    if most is not None and facts.size_bytes > most:
+    flash = profile.memory.flash_bytes
+    size = facts.size_bytes
+    for allowed, what in ((most, "the device's limit"), (flash, "its flash memory")):
+        if allowed is not None and size > allowed:
+            yield Finding(
+                severity="error",
+                code="file-too-large",
+                reason=f"the model has {_size(size)}, {what} is {_size(allowed)}",
+                remedy=f"quantize its weights: {_SMALLER}",
+                source=profile.memory.source if allowed is flash else None,
+            )
+            return
+    if flash is not None and size > _NEAR * flash:
         yield Finding(
-            severity="error",
-            code="file-too-large",
-            reason=f"the model has {_megabytes(facts.size_bytes)}, the device's limit is "
-            f"{_megabytes(most)}",
-            remedy="quantize its weights to 8 or 4 bits, or choose a smaller model",
+            severity="warning",
+            code="flash-near-limit",
+            reason=f"the model takes {_size(size)} of {_size(flash)} of flash memory, which the "
+            "program needs too",
+            remedy=f"quantize its weights: {_SMALLER}",
+            source=profile.memory.source,
         )
 
 
-def estimated_memory(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
-    """Weights, the most activations at once and the runtime must fit; an estimate from below."""
-    limit = profile.limits.max_memory_bytes if profile.limits else None
-    allowed = min(limit or profile.memory.ram_bytes, profile.memory.ram_bytes)
+def memory(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
+    """What the model needs at run time must fit, with margin: an estimate from below.
+
+    Weights, the most activations at once and the runtime; on a microcontroller the activations
+    alone, since weights stay in flash.
+    """
     runtime = profile.runtime_for(facts.format)
+    if runtime is not None and runtime.name == "tflite_micro":
+        yield from _arena(facts, profile)
+        return
     base = RUNTIME_BASE_BYTES[runtime.name] if runtime else 0
     activations = facts.peak_activation_bytes
+    parts = (
+        f"weights {_size(facts.weight_bytes)}, activations "
+        f"{'unknown' if activations is None else _size(activations)}, runtime {_size(base)}"
+    )
     total = facts.weight_bytes + (activations or 0) + base
+    told = f"it needs at least about {_size(total)} (an estimate: {parts})"
+    yield from _against(profile, total, told, "tabled")
+
+
+def _arena(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
+    activations = facts.peak_activation_bytes
+    if activations is not None:
+        told = f"its arena takes at least {_size(activations)} (an estimate: activations alone)"
+        yield from _against(profile, activations, told, "tabled")
+
+
+def _against(profile: TargetProfile, total: int, told: str, answer: Answer) -> Iterator[Finding]:
+    ram = profile.memory.ram_bytes
+    limit = profile.limits.max_memory_bytes if profile.limits else None
+    allowed = min(limit or ram, ram)
     if total <= _NEAR * allowed:
         return
-    what = "the device's RAM" if allowed == profile.memory.ram_bytes else "the device's limit"
-    parts = (
-        f"weights {_megabytes(facts.weight_bytes)}, activations "
-        f"{'unknown' if activations is None else _megabytes(activations)}, "
-        f"runtime {_megabytes(base)}"
-    )
     over = total > allowed
+    what = "the device's RAM" if allowed == ram else "the device's limit"
     yield Finding(
         severity="error" if over else "warning",
         code="memory-over-limit" if over else "memory-near-limit",
-        reason=f"it needs at least about {_megabytes(total)} (an estimate: {parts}); {what} is "
-        f"{_megabytes(allowed)}",
-        remedy="quantize weights, make inputs smaller, or choose a smaller model",
+        reason=f"{told}; {what} is {_size(allowed)}",
+        remedy=f"make inputs smaller, or quantize: {_SMALLER}",
+        source=profile.memory.source
+        if allowed == ram or not profile.limits
+        else profile.limits.source,
+        answer=answer,
     )
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.3g} MB" if size < 1e9 else f"{size / 1e9:.3g} GB"
+def _size(size: int) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size} bytes"

@@ -37,6 +37,14 @@ class Survey:
     answers: Answers
     placements: list[Placement] = field(default_factory=list)
 
+    @property
+    def leaves_work(self) -> bool:
+        """Whether the CPU has to compute products, or may have to; after `findings`."""
+        if self.accelerator is None:
+            return True
+        nodes = [n for p in self.placements if p.partitions is not None for n in p.nodes]
+        return not nodes or any(n.place != "accelerator" and n.macs != 0 for n in nodes)
+
     def findings(self) -> Iterator[Finding]:
         """Everything about the nodes; fills `placements` on the way."""
         kernels = kernels_of(self.runtime.name)

@@ -15,7 +15,7 @@ from edgewright.errors import UsageError
 from edgewright.targets import survey as surveying
 from edgewright.targets.answers import Answers, settled
 from edgewright.targets.check import CheckOptions, check
-from edgewright.targets.facts import GraphFacts, ModelFacts
+from edgewright.targets.facts import GraphFacts, ModelFacts, QuantizedProducts
 from edgewright.targets.finding import MOST_NODES, CheckResult, Finding
 from edgewright.targets.load import load_target
 from edgewright.targets.oracles import ORACLES, CannotSay
@@ -321,6 +321,21 @@ def test_findings_name_twenty_nodes(tables: dict[str, SupportTable]) -> None:
     _, (finding,) = checked(model(chain(*["X"] * 50)), ask=False)
     assert finding.count == 50
     assert len(finding.nodes) == MOST_NODES
+
+
+def test_what_runs_elsewhere_need_not_be_fast_on_the_cpu(tables: dict[str, SupportTable]) -> None:
+    """int16 activations are slow on CPUs, and nothing to warn of where no product is left there."""
+    wide = QuantizedProducts("A", 1, "int16", "int8", True, False, None)
+    facts = dataclasses.replace(model(chain("A", "B")), quantized=(wide,))
+
+    def codes(**options: Any) -> set[str]:
+        return {finding.code for finding in checked(facts, ask=False, **options)[0].findings}
+
+    tables["edge-tpu"] = AB
+    assert "wide-activations" not in codes()
+    assert "wide-activations" in codes(accelerator="none")
+    tables["edge-tpu"] = table(operators=[{"name": "B"}])
+    assert "wide-activations" in codes()
 
 
 def test_the_share_is_of_nodes_where_no_work_is_known() -> None:
