@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .cli_common import Json, Target, show
+from .cli_check import refuse_two_forms, show_check, with_saturation
+from .cli_common import Json, Target
 from .cli_explain import explain
 from .cli_inspect import inspect
 from .cli_target_files import targets_app
@@ -73,28 +74,41 @@ def check(
             help="Ask runtimes and compilers on this machine; else only their tables.",
         ),
     ] = True,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Where sums of uint8 times int8 saturate (x86 without VNNI): emulate it on these "
+            "inputs, and tell the drop. An .npz, a picture folder or FILE.py:FUNCTION.",
+        ),
+    ] = None,
+    project: Annotated[
+        Path | None,
+        typer.Option(help="Project file that says how to read pictures and integers."),
+    ] = None,
     as_json: Json = False,
+    as_sarif: Annotated[
+        bool, typer.Option("--sarif", help="Print SARIF 2.1.0, for code scanning.")
+    ] = False,
+    as_junit: Annotated[
+        bool, typer.Option("--junit", help="Print JUnit XML, for continuous integration.")
+    ] = False,
 ) -> None:
     """Say whether a model fits a device, and where its operators would run.
 
     Each finding names the operator, the reason and what to do about it.
     """
-    from .profiler.report import check_document
     from .targets.check import CheckOptions
     from .targets.check import check as run_check
     from .targets.inspect import inspect_model
     from .targets.load import load_target
 
+    refuse_two_forms(json=as_json, sarif=as_sarif, junit=as_junit)
     profile_of_target = load_target(target)
     options = CheckOptions(runtime, accelerator, allow_fallback, ask)
     result = run_check(inspect_model(model), profile_of_target, options)
-
-    def table() -> Any:
-        from .profiler.tables_check import check_table
-
-        return check_table(result, profile_of_target.title)
-
-    document = {"schema_version": 1, "target": profile_of_target.name, **check_document(result)}
-    show(document, table, as_json)
+    if calibration is not None:
+        result = with_saturation(result, model, calibration, project)
+    form = "sarif" if as_sarif else "junit" if as_junit else None
+    show_check(result, model, profile_of_target, as_json=as_json, form=form)
     if not result.compatible:
         raise typer.Exit(1)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clirunner import Cli
+from models import fashion_part
+
+from edgewright.cli import main
 
 ROOT = Path(__file__).parent.parent
 MODEL = str(ROOT / "examples" / "fashion-mnist" / "model.onnx")
@@ -72,3 +77,61 @@ def test_explain(cli: Cli) -> None:
     assert "saturating-weights" in cli("explain").out
     assert "float64" in cli("explain", "--json").json["codes"]
     cli.refuses("explain", "float65", saying="did you mean float64")
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model with 8-bit weights, which saturates on x86 without VNNI."""
+    path = tmp_path_factory.mktemp("wide") / "wide.onnx"
+    with pytest.MonkeyPatch.context() as patch:
+        example = ROOT / "examples" / "fashion-mnist"
+        patch.setattr(
+            sys,
+            "argv",
+            [
+                "edgewright", "quantize", MODEL, "--recipe", "int8-u8s8", "-o", str(path),
+                "--calibration", str(fashion_part(path.parent, "calibration", 32)),
+                "--project", str(example / "edgewright.toml"),
+            ],
+        )  # fmt: skip
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert end.value.code == 0
+    return str(path)
+
+
+@pytest.fixture
+def avx2(cli: Cli, tmp_path: Path) -> str:
+    """A machine like this one, without VNNI."""
+    path = tmp_path / "avx2.toml"
+    cli("targets", "new", "avx2", "--from", "host", "-o", str(path))
+    text = path.read_text()
+    features = re.sub(r"features = \[.*?\]", 'features = ["avx", "avx2", "fma"]', text)
+    path.write_text(re.sub(r'architecture = ".*"', 'architecture = "x86_64"', features))
+    return str(path)
+
+
+def test_check_emulates_saturation_on_the_users_data(
+    cli: Cli, wide: str, avx2: str, tmp_path: Path
+) -> None:
+    few = fashion_part(tmp_path, "calibration", 8)
+    project = ROOT / "examples" / "fashion-mnist" / "edgewright.toml"
+    data = ("--calibration", few, "--project", project)
+    done = cli("check", wide, "-t", avx2, "--no-ask", *data, "--json")
+    told = [f for f in done.json["findings"] if f["code"] == "saturating-weights"]
+    assert told and "emulated on" in told[0]["reason"] and "SQNR" in told[0]["reason"]
+    nothing = cli("check", MODEL, "-t", avx2, "--no-ask", *data)
+    assert nothing.code == 0 and "nothing to emulate" in nothing.err
+    cli.refuses(
+        "check", wide, "-t", avx2, "--no-ask", "--calibration", "none.npz", saying="no such file"
+    )
+
+
+def test_check_as_sarif_and_junit(cli: Cli) -> None:
+    done = cli("check", MODEL, "-t", "coral", "--no-ask", "--sarif")
+    assert done.code == 1
+    [run] = done.json["runs"]
+    assert run["results"][0]["ruleId"] == "no-runtime"
+    done = cli("check", MODEL, "-t", "coral", "--no-ask", "--junit")
+    assert done.code == 1 and 'type="no-runtime"' in done.out
+    cli.refuses("check", MODEL, "-t", "coral", "--sarif", "--json", saying="exclude each other")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ..evaluate import answers
+from ..export import OnProgress
 from ..float_model import describe_file
 from ..metrics import METRICS, decibel, powers
 from ..request import DataOptions
@@ -52,14 +52,12 @@ class SaturationDrop:
         return told
 
 
-def saturation_drop(
-    path: Path, data: DataOptions, progress: Callable[[int, int], None]
-) -> SaturationDrop:
+def saturation_drop(path: Path, data: DataOptions, on_progress: OnProgress) -> SaturationDrop:
     """Emulates a quantized ONNX model as an x86 without VNNI runs it, on the calibration data.
 
     Args:
         data: its `calibration` names the samples.
-        progress: is told how many samples are done, of how many.
+        on_progress: as `export` calls it.
 
     Raises:
         UsageError: the model is no ONNX model, or the data do not fit it.
@@ -96,7 +94,7 @@ def saturation_drop(
         for x, y in zip(exact, given, strict=True):
             powers_here = powers(x, y)
             signal, noise = signal + powers_here[0], noise + powers_here[1]
-        progress(index + 1, len(head))
+        on_progress("emulating saturation", index + 1, len(head))
     return SaturationDrop(
         products=emulator.products,
         samples=len(same),

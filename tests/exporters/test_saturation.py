@@ -193,7 +193,7 @@ def test_a_network_without_saturation_is_that_of_exact_kernels(quantized: dict[s
     path = quantized["int8-u8s8"]
     emulator, exact = SaturationEmulator(path), session(path, exact=True)
     assert emulator.products == 7
-    for x in samples(3):
+    for x in samples(2):
         [given] = emulator.run([x], saturating=False)
         assert np.array_equal(given, exact.run(None, {exact.get_inputs()[0].name: x})[0])
 
@@ -202,20 +202,20 @@ def test_a_network_without_saturation_is_that_of_exact_kernels(quantized: dict[s
 def test_a_network_with_saturation_is_that_of_this_cpu(quantized: dict[str, Path]) -> None:
     path = quantized["int8-u8s8"]
     emulator, here = SaturationEmulator(path), session(path)
-    for x in samples(3):
+    for x in samples(2):
         [given] = emulator.run([x], saturating=True)
         assert np.array_equal(given, here.run(None, {here.get_inputs()[0].name: x})[0])
 
 
 def test_the_drop_is_told_on_the_users_data(quantized: dict[str, Path], tmp_path: Path) -> None:
-    data = DataOptions(calibration=str(fashion_part(tmp_path, "evaluation", 40)), scale=1 / 255)
+    data = DataOptions(calibration=str(fashion_part(tmp_path, "evaluation", 12)), scale=1 / 255)
     done: list[tuple[int, int]] = []
-    wide = saturation_drop(quantized["int8-u8s8"], data, lambda n, of: done.append((n, of)))
-    assert done[-1] == (40, 40)
-    assert wide.samples == 40 and wide.products == 7
+    wide = saturation_drop(quantized["int8-u8s8"], data, lambda _, n, of: done.append((n, of)))
+    assert done[-1] == (12, 12)
+    assert wide.samples == 12 and wide.products == 7
     assert wide.sqnr_db is not None and wide.sqnr_db < 60
     assert wide.top1 is not None and 0.5 < wide.top1[0] <= 1
-    assert "emulated on 40 samples" in wide.describe()
+    assert "emulated on 12 samples" in wide.describe()
     narrow = saturation_drop(quantized["int8-u8s8-7bit"], data, lambda *_: None)
     assert narrow.sqnr_db is None and narrow.agreement == 1
     assert "no sum saturates" in narrow.describe()
