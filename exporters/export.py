@@ -15,7 +15,7 @@ from ..targets.check import check
 from ..targets.check_options import chosen_accelerator
 from ..targets.facts import ModelFacts
 from ..targets.inspect import inspect_model
-from ..targets.profile import READERS, Format, TargetProfile
+from ..targets.profile import READS, Format, TargetProfile
 from .artifact import Artifact, Port
 from .candidate import Candidate, Export, Planned, Skipped, Status
 from .convert import formats_for
@@ -331,7 +331,7 @@ def preferred_format(request: ExportRequest) -> Format:
     target = request.targets[0]
     for runtime in target.runtimes:
         for model_format in possible:
-            if runtime.name in READERS[model_format]:
+            if READS[runtime.name] == model_format:
                 return model_format
     raise UsageError(
         f"{target.name} runs {', '.join(r.name for r in target.runtimes)}, but "

@@ -128,11 +128,12 @@ def _not_compiled(
         return
     if any(operator.name == table.compiled_operator for operator in facts.operators):
         return
+    options = [f"--{k.replace('_', '-')} {v}" for k, v in accelerator.compiler_options.items()]
     yield Finding(
         severity="info",
         code="accelerator-not-compiled",
         reason=f"the {accelerator.name} runs compiled models; as it is, this one runs on the CPU",
-        remedy=f"compile it and deploy what that makes: {table.compiler}",
+        remedy=f"compile it and deploy what that makes: {' '.join([table.compiler, *options])}",
         source=table.source,
     )
 

@@ -269,6 +269,16 @@ def test_tflite_goes_the_same_way(tmp_path: Path) -> None:
     assert int8.inputs[0].spec.dtype == "int8" and int8.path.suffix == ".tflite"
 
 
+def test_a_microcontroller_takes_the_format_that_its_runtime_reads(tmp_path: Path) -> None:
+    board = load_target("alif-ensemble-e7")
+    source = parse_source(str(TINY_TFLITE))
+    result = export(ExportRequest(source, (board,), tmp_path / "out"))
+    assert statuses(result) == {"tflite/float32": "kept"}
+    assert not named(result, "tflite/float32").compatible
+    with pytest.raises(UsageError, match=r"runs tflite_micro, but .* can only become onnx"):
+        export(ExportRequest(SOURCE, (board,), tmp_path))
+
+
 def test_a_target_without_a_runtime_for_any_possible_format(tmp_path: Path) -> None:
     coral = load_target("coral-dev-board")
     with pytest.raises(UsageError, match=r"runs tflite_runtime, but .* can only become onnx"):

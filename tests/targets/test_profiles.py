@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.targets.check import CheckOptions, check
+from edgewright.targets.inspect import inspect_model
 from edgewright.targets.load import load_target
 from edgewright.targets.profile import TargetProfile
 from edgewright.targets.support_files import support_table
@@ -62,6 +64,13 @@ def test_a_microcontroller_says_what_its_compiler_needs() -> None:
     assert npu.compiler_options["accelerator_config"].startswith(table.id)
     assert board.memory.flash_bytes is not None
     assert board.measured_runtimes == ()
+    model = inspect_model(Path(__file__).parents[1] / "golden" / "targets_conv_int8.tflite")
+    findings = check(model, board, CheckOptions(ask=False)).findings
+    remedy = next(f.remedy for f in findings if f.code == "accelerator-not-compiled")
+    assert remedy.endswith(
+        "vela MODEL --accelerator-config ethos-u55-256 "
+        "--system-config Ethos_U55_High_End_Embedded --memory-mode Shared_Sram"
+    )
 
 
 #: Devices that the documentation promises by name.
