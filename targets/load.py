@@ -13,6 +13,7 @@ from ..files import user_path
 from .folders import own_folder, profile_files
 from .probe import probe_host
 from .profile import Limits, Model, TargetProfile
+from .support_files import support_ids
 from .toml_file import TomlDocument, parse_toml, validate_toml
 
 
@@ -114,10 +115,13 @@ def profile_of(document: TomlDocument) -> TargetProfile:
     """The profile in a parsed file.
 
     Raises:
-        UsageError: a key is unknown, missing, of the wrong type, or contradicts another.
+        UsageError: a key is unknown, missing, of the wrong type, contradicts another, or names a
+            support table that there is not.
     """
     if document.data.get("probed") is not True:
-        return validate_toml(document, TargetProfile)
+        profile = validate_toml(document, TargetProfile)
+        _check_support(document, profile)
+        return profile
     named = validate_toml(document, ProbedProfile)
     host = probe_host()
     return host.model_copy(
@@ -129,6 +133,22 @@ def profile_of(document: TomlDocument) -> TargetProfile:
             "notes": (*named.notes, *host.notes),
         }
     )
+
+
+def _check_support(document: TomlDocument, profile: TargetProfile) -> None:
+    known = support_ids()
+    for position, accelerator in enumerate(profile.accelerators):
+        for name in accelerator.support:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                raise UsageError(
+                    f"{document.where(('accelerators', position, 'support'))}: "
+                    f"'accelerators[{position}].support': no support table is called '{name}'",
+                    hint=f"did you mean '{near[0]}'?"
+                    if near
+                    else f"there are {', '.join(known)}; leave it out where nobody says what the "
+                    "accelerator can run",
+                )
 
 
 def _twice(name: str, documents: list[TomlDocument]) -> UsageError:

@@ -170,3 +170,13 @@ def test_contradictions_are_refused(tmp_path: Path, before: str, after: str, mes
     path.write_text(text)
     with pytest.raises(UsageError, match=message):
         load_target(str(path))
+
+
+def test_a_support_table_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    path = _copy(tmp_path, "mine", "pixel-9")
+    path.write_text(path.read_text().replace('"litert-gpu"', '"litert-gpi"'))
+    with pytest.raises(
+        UsageError, match=r"line \d+: .*no support table is called 'litert-gpi'"
+    ) as e:
+        load_target(str(path))
+    assert e.value.hint == "did you mean 'litert-gpu'?"
