@@ -22,7 +22,8 @@ def inspect(
         bool,
         typer.Option(
             "--ask",
-            help="Also ask ONNX Runtime, in a process apart, which QDQ operators it keeps.",
+            help="Also ask the runtime, in a process apart: ONNX Runtime which QDQ operators it "
+            "keeps, LiteRT what its arena takes.",
         ),
     ] = False,
     as_json: Json = False,

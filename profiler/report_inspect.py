@@ -25,7 +25,11 @@ def facts_document(asked: Asked) -> dict[str, Any]:
         "control_flow": [operator.name for operator in control_flow(facts)],
         "dynamic_tensors": dynamic_tensors(facts),
         "state": state(facts),
-        "asked": {"said_by": asked.said_by, "refusal": asked.refusal},
+        "asked": {
+            "said_by": asked.said_by,
+            "refusal": asked.refusal,
+            "arena": None if asked.arena is None else _plain(asked.arena),
+        },
     }
 
 

@@ -68,6 +68,7 @@ def _lines(asked: Asked) -> Iterator[tuple[str, str]]:
     yield "weights", _weights(facts)
     yield "work", _work(facts)
     yield "activations", _activations(facts)
+    yield from _titled("arena", _arena(asked))
     yield from _titled("custom", [_counted(custom_operators(facts))])
     yield from _titled("control flow", [_counted(control_flow(facts))])
     inner = [graph.name for graph in facts.graphs[1:]]
@@ -183,6 +184,19 @@ def _activations(facts: ModelFacts) -> str:
     if peak is None:
         return "unknown: sizes are known at run time only"
     return f"{size_text(peak)} alive at once at the peak, at batch 1"
+
+
+def _arena(asked: Asked) -> list[str]:
+    arena = asked.arena
+    if arena is None:
+        refused = asked.refusal if asked.facts.format == "tflite" else None
+        return [f"not asked: {refused}"] if refused else []
+    least = "" if arena.whole else "at least "
+    told = f"{least}{size_text(arena.arena_bytes)} for activations and scratch"
+    if arena.kept_bytes:
+        told += f", {size_text(arena.kept_bytes)} for state and unpacked weights"
+    rest = [] if arena.whole else ["some sizes are known at run time only"]
+    return [f"{told} ({arena.said_by}, asked)", *rest]
 
 
 def _counted(operators: Iterable[OperatorFacts]) -> str:

@@ -75,7 +75,7 @@ def _facts(path: Path, file: TfliteFile) -> ModelFacts:
         operators=tally_operators(nodes),
         weight_bytes=constant_bytes(nodes),
         peak_activation_bytes=peak_activation_bytes(graphs),
-        min_runtime_version=file.metadata.get("min_runtime_version") or None,
+        min_runtime_version=file.metadata.get("min_runtime_version"),
         quantized=tally_quantized(nodes),
         subgraphs=len(file.subgraphs) - 1,
         external_data=file.external_data,

@@ -33,10 +33,12 @@ def read_producer(model: Any) -> str | None:
 
 
 def read_metadata(model: Any) -> dict[str, str]:
-    """The file's metadata: text as it stands, if it is short; other values by their size."""
+    """The metadata that says anything: short text as it stands, other values by their size."""
     found = {}
     for name, data in _values(model).items():
-        found[name] = _describe(data)
+        told = _describe(data)
+        if told:
+            found[name] = told
         if name == "TFLITE_METADATA" and data:
             root = _root(data)
             for position, field in _MODEL_FIELDS.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from clirunner import Cli
-from models import FASHION
+from models import FASHION, GOLDEN
 from onnx import TensorProto, helper
 from targets_models import quantized, save, value
 from third_party import third_party
@@ -66,7 +66,7 @@ def test_what_stays_of_qdq(cli: Cli, tmp_path: Path) -> None:
     path = quantized(tmp_path, activations="QUInt16")
     by_rule = cli("inspect", path, "--json").json
     asked = cli("inspect", path, "--ask", "--json").json
-    assert by_rule["asked"] == {"said_by": None, "refusal": None}
+    assert by_rule["asked"] == {"said_by": None, "refusal": None, "arena": None}
     assert asked["asked"]["said_by"].startswith("ONNX Runtime ")
     assert {p["node"] for p in by_rule["unfused"]} == {p["node"] for p in asked["unfused"]} != set()
     assert {p["asked"] for p in asked["unfused"]} == {True}
@@ -86,6 +86,20 @@ def test_a_runtime_that_refuses_is_no_error(cli: Cli, tmp_path: Path) -> None:
     assert outcome.code == 0
     assert "not asked: ONNX Runtime refuses it" in " ".join(outcome.out.split())
     assert "1 my.own::Mystery" in outcome.out
+
+
+def test_what_the_arena_of_litert_takes(cli: Cli) -> None:
+    path = third_party("lite0-int8")
+    document = cli("inspect", path, "--ask", "--json").json
+    arena = document["asked"]["arena"]
+    assert arena["said_by"] == document["asked"]["said_by"]
+    assert document["peak_activation_bytes"] < arena["arena_bytes"] == 1655808
+    assert (arena["kept_bytes"], arena["whole"]) == (0, True)
+    assert "1.66 MB for activations and scratch (LiteRT" in cli("inspect", path, "--ask").out
+    unpacked = cli("inspect", third_party("face-range"), "--ask").out
+    assert "2.06 MB for state and unpacked weights" in " ".join(unpacked.split())
+    refused = cli("inspect", GOLDEN / "targets_custom.tflite", "--ask").out
+    assert "not asked: LiteRT refuses it" in " ".join(refused.split())
 
 
 @pytest.mark.parametrize("element", [TensorProto.FLOAT, TensorProto.INT8])

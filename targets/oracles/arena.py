@@ -16,6 +16,7 @@ from typing import Any
 
 from ...errors import UsageError
 from .. import sandbox
+from ..arena_facts import ArenaFacts
 from ..tflite_file import read_tflite
 from ..tflite_graph import TfliteGraph
 from . import CannotSay
@@ -25,25 +26,6 @@ _TIMEOUT_S = 60.0
 
 #: Tensors without memory in an arena: handles to variables, and strings.
 _ELSEWHERE = frozenset({"resource", "variant", "string"})
-
-
-@dataclass(frozen=True)
-class ArenaFacts:
-    """What the interpreter sets aside before the first inference.
-
-    Attributes:
-        arena_bytes: for activations and the kernels' scratch memory.
-        kept_bytes: for what outlives an inference: variable tensors, and weights that are stored
-            smaller than they are computed with (float of FP16, dense of sparse). Resource
-            variables (VAR_HANDLE) get their memory when they are first assigned to.
-        whole: whether that is all; not where tensors have a size that only running tells.
-        said_by: the runtime that was asked, with its version.
-    """
-
-    arena_bytes: int
-    kept_bytes: int
-    whole: bool
-    said_by: str
 
 
 def arena_of(path: Path) -> ArenaFacts:
