@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -18,10 +18,17 @@ _NAMES = 3
 
 
 def check_table(result: CheckResult, target: str) -> RenderableType:
-    """The findings of `check` by severity, and the placements below."""
-    parts: list[RenderableType] = []
+    """The findings of `check` by severity, and the placements below.
+
+    Operators that have the same finding share its words.
+    """
+    groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in result.findings:
-        parts += _finding(finding)
+        key = (finding.severity, finding.code, finding.answer, finding.reason, finding.remedy)
+        groups.setdefault(key, []).append(finding)
+    parts: list[RenderableType] = []
+    for group in groups.values():
+        parts += _findings(group)
     if result.placements:
         parts += [Text("where the operators run", style="bold"), *_placements(result), Text()]
     verdict = Text.assemble(
@@ -40,55 +47,62 @@ def _counts(result: CheckResult) -> str:
     return ", ".join(counts)
 
 
-def _finding(finding: Finding) -> Iterator[RenderableType]:
-    head = Text.assemble((finding.severity, _STYLE[finding.severity]), f" {finding.code}")
-    if finding.operator:
-        head.append(f"  {finding.operator}", style="bold")
-    if finding.count:
-        head.append(f"  {finding.count}x")
-    if finding.answer != "tabled":
-        head.append(f"  ({finding.answer})")
+def _findings(group: Sequence[Finding]) -> Iterator[RenderableType]:
+    """Findings that differ in their operators alone."""
+    first = group[0]
+    head = Text.assemble((first.severity, _STYLE[first.severity]), f" {first.code}")
+    if first.answer != "tabled":
+        head.append(f" ({first.answer})")
     yield head
+    for finding in group:
+        if finding.operator or finding.nodes:
+            yield _below(_where(finding), "bold")
+    yield _below(first.reason)
+    yield _below(f"-> {first.remedy}", "green")
+    yield Text()
+
+
+def _where(finding: Finding) -> str:
+    """The operator, how often, and the first nodes by name."""
+    parts = [finding.operator or "", f"{finding.count}x" if finding.count else ""]
     names = [name for name in finding.nodes[:_NAMES] if name]
     if names:
         more = finding.count - len(names)
-        told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
-        yield Padding(Text(told, style="dim", overflow="fold"), (0, 0, 0, 2), expand=False)
-    yield Padding(Text(finding.reason, overflow="fold"), (0, 0, 0, 2), expand=False)
-    yield Padding(
-        Text(f"-> {finding.remedy}", style="green", overflow="fold"), (0, 0, 0, 2), expand=False
-    )
-    yield Text()
+        parts.append(f"({', '.join(names)}{f' and {more} more' if more > 0 else ''})")
+    return " ".join(part for part in parts if part)
 
 
 def _placements(result: CheckResult) -> Iterator[RenderableType]:
     for placement in result.placements:
         yield _below(_placement(placement))
-        yield _below(f"  {placement.answer}: {placement.said_by}", "dim")
+        yield _below(f"{placement.answer}: {placement.said_by}", "dim", columns=4)
+        for note in placement.notes:
+            yield _below(note, "dim", columns=4)
 
 
-def _below(text: str, style: str = "") -> Padding:
-    """Whole lines, two columns to the right."""
-    return Padding(Text(text, style=style, overflow="fold"), (0, 0, 0, 2), expand=False)
+def _below(text: str, style: str = "", columns: int = 2) -> Padding:
+    """Whole lines, some columns to the right."""
+    return Padding(Text(text, style=style, overflow="fold"), (0, 0, 0, columns), expand=False)
 
 
 def _placement(placement: Placement) -> str:
-    """One line: how much runs where."""
+    """How much runs where."""
     total = len(placement.nodes)
-    there = placement.count("accelerator")
-    unknown, nowhere = placement.count("unknown"), placement.count("nowhere")
+    parts = []
     if placement.partitions is None:
-        told = f"{placement.count('cpu')} of {total} operators on the CPU"
+        parts.append(f"{placement.count('cpu')} of {total} operators on the CPU")
     else:
-        pieces = f"{placement.partitions} partition{'s' if placement.partitions != 1 else ''}"
-        told = f"{there} of {total} operators in {pieces}"
-        share = placement.share(n for n in placement.nodes if n.place != "accelerator")
-        told += f", {_percent(share)} of the MACs elsewhere"
-    if unknown:
-        told += f", unknown of {unknown}"
-    if nowhere:
-        told += f", no kernel for {nowhere}"
-    return f"{placement.title}: {told}"
+        there = placement.count("accelerator")
+        pieces = f" in {placement.partitions} partition{'s' if placement.partitions != 1 else ''}"
+        parts.append(f"{there or 'none'} of {total} operators{pieces if there else ''}")
+        rest = [node for node in placement.nodes if node.place in ("cpu", "nowhere")]
+        if rest:
+            parts.append(f"{_percent(placement.share(rest))} of the MACs on the CPU")
+    if unknown := placement.count("unknown"):
+        parts.append(f"{unknown} unknown")
+    if nowhere := placement.count("nowhere"):
+        parts.append(f"no kernel for {nowhere}")
+    return f"{placement.title}: {', '.join(parts)}"
 
 
 def _percent(share: float) -> str:

@@ -38,6 +38,9 @@ class Placement(Model):
     said_by: str = Field(description="program and version that was asked, or the table's source")
     nodes: tuple[NodePlacement, ...]
     partitions: int | None = Field(description="pieces on the accelerator; None if unknown")
+    notes: tuple[str, ...] = Field(
+        default=(), description="what else was said, e.g. a compiler's estimates"
+    )
 
     def macs(self, place: Place) -> int:
         """Multiply-accumulates of the nodes there, as far as known."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from .facts import GraphFacts, ModelFacts
 from .finding import Finding
+from .graph_view import GraphView
 from .judge import CONVERSIONS, Verdict
 from .place import NodeKey
 from .placement import NodePlacement, Placement
@@ -31,16 +32,19 @@ def fallback_findings(
     """
     graphs = {graph.name: graph for graph in facts.graphs}
     border = {key for graph in facts.graphs for key in _border(graph)}
+    unpacking = {key for graph in facts.graphs for key in _unpacking(graph)}
     fallback = [
         node
         for node in placement.nodes
-        if node.place in ("cpu", "nowhere") and (node.graph, node.index) not in border
+        if node.place in ("cpu", "nowhere")
+        and (node.graph, node.index) not in border
+        and (node.graph, node.index) not in unpacking
     ]
     share = placement.share(fallback)
     admitted = allowed is not None and share <= allowed
     for node in placement.nodes:
         key = (node.graph, node.index)
-        if node.place == "accelerator":
+        if node.place == "accelerator" or key in unpacking:
             continue
         if key in border:
             yield _at_border(node, accelerator, graphs[node.graph])
@@ -60,6 +64,14 @@ def _border(graph: GraphFacts) -> Iterator[NodeKey]:
         if node.operator not in CONVERSIONS:
             continue
         if (node.inputs and node.inputs[0] in inputs) or any(o in outputs for o in node.outputs):
+            yield graph.name, node.index
+
+
+def _unpacking(graph: GraphFacts) -> Iterator[NodeKey]:
+    """What only unpacks stored values: that is done once, before the first inference."""
+    constants = GraphView(graph).constants
+    for node in graph.nodes:
+        if all(output in constants for output in node.outputs):
             yield graph.name, node.index
 
 

@@ -209,6 +209,18 @@ def test_conversions_at_the_border_are_remarks(tables: dict[str, SupportTable]) 
     assert not checked(model(inside), ask=False)[0].compatible
 
 
+def test_unpacking_stored_values_is_no_fallback(tables: dict[str, SupportTable]) -> None:
+    tables["edge-tpu"] = table(operators=[{"name": "CONV_2D"}])
+    making = Making()
+    making.tensor("stored", "float16", constant=True)
+    making.node("DEQUANTIZE", ["stored"], ["w"])
+    making.node("CONV_2D", ["x", "w"], ["y"], macs=10)
+    result, about = checked(model(making.graph(("x",), ("y",))), ask=False)
+    assert result.compatible
+    assert about == []
+    assert [node.place for node in result.placements[-1].nodes] == ["cpu", "accelerator"]
+
+
 def test_what_nobody_knows_is_said(tables: dict[str, SupportTable]) -> None:
     tables["edge-tpu"] = AB.model_copy(update={"complete": False})
     result, (finding,) = checked(model(chain("A", "X")), ask=False)
