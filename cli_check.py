@@ -25,7 +25,7 @@ def show_check(
     result: CheckResult, model: Path, profile: TargetProfile, *, as_json: bool, form: str | None
 ) -> None:
     """Prints the result: for people, as JSON, as 'sarif' or as 'junit'."""
-    from .profiler.report import check_document
+    from .profiler.report_check import check_document
 
     if form == "sarif":
         import json

@@ -11,9 +11,9 @@ from ..exporters.candidate import Candidate, Export, Planned
 from ..exporters.evaluate import Evaluation
 from ..exporters.quantize.analyze import Analysis
 from ..files import write_json
-from ..targets.finding import CheckResult
 from .gate import Judged, Verdict
 from .quantization import Quantization, pareto
+from .report_check import check_document
 from .result import FailedRun, Run
 from .stats import Comparison
 
@@ -66,15 +66,6 @@ def plan_document(planned: list[Planned]) -> dict[str, Any]:
             }
             for item in planned
         ],
-    }
-
-
-def check_document(result: CheckResult) -> dict[str, Any]:
-    """What `edgewright check --json` prints."""
-    return {
-        "compatible": result.compatible,
-        "findings": [finding.model_dump(mode="json") for finding in result.findings],
-        "placements": [placement.model_dump(mode="json") for placement in result.placements],
     }
 
 
