@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def facts_to_json(facts: ModelFacts) -> str:
-    """Facts as one JSON document.
-
-    Attributes of ONNX operators may be infinite: such numbers are written as Python's json does.
+    """Facts as one JSON document; numbers that are not finite are written as Python's json does.
 
     Raises:
         PydanticSerializationError: a name is no Unicode text.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..errors import UsageError
 from .facts import ModelFacts
 from .facts_json import facts_from_json, facts_to_json
 from .file_kind import assert_regular, model_format
@@ -14,7 +15,7 @@ _TIMEOUT_S = 60.0
 #: A slow SD card's rate, for the file is read as a whole to hash it.
 _BYTES_PER_S = 10_000_000
 #: What the parser may have: for itself, and for each byte of the file.
-_MEMORY_BYTES = 1 << 30
+_MEMORY_BYTES = 2 << 30
 _MEMORY_PER_BYTE = 4
 
 #: One process reads all files, for it takes a good part of a second to start.
@@ -49,11 +50,23 @@ def inspect_in(sandbox: Sandbox, path: Path, timeout_s: float = _TIMEOUT_S) -> M
 
 def read_facts(path: str) -> str:
     """Facts as JSON: runs in the sandbox."""
-    file = Path(path)
-    if model_format(file) == "tflite":
+    from pydantic_core import PydanticSerializationError
+
+    facts = _read(Path(path))
+    try:
+        return facts_to_json(facts)
+    except PydanticSerializationError as error:
+        # Protobuf hands out names that are no UTF-8 as bytes.
+        raise UsageError(
+            f"{path} is damaged: a name in it is no Unicode text", hint="copy or download it again"
+        ) from error
+
+
+def _read(path: Path) -> ModelFacts:
+    if model_format(path) == "tflite":
         from .inspect_tflite import inspect_tflite
 
-        return facts_to_json(inspect_tflite(file))
+        return inspect_tflite(path)
     from .inspect_onnx import inspect_onnx
 
-    return facts_to_json(inspect_onnx(file))
+    return inspect_onnx(path)

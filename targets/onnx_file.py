@@ -68,12 +68,13 @@ def read_onnx(path: Path) -> OnnxFile:
     Raises:
         UsageError: the file is no ONNX model, is truncated or damaged, or a file that holds its
             weights is missing, too short, or lies outside the model's folder.
+        ValueError: it says nonsense of where its weights are.
     """
     model = parse_onnx(path)
     if model is None:
         raise _not_a_model(path)
     external: dict[str, Path] = {}
-    for tensor in all_tensors(model.graph):
+    for tensor in all_tensors(model):
         _check_tensor(path, tensor, external)
     return OnnxFile(path, model, tuple(external.values()))
 
@@ -139,19 +140,30 @@ def named_graphs(node: Any) -> list[tuple[str, Any]]:
     return found
 
 
-def all_tensors(graph: Any) -> Iterator[Any]:
-    """All constants of a graph and of those inside it."""
-    from onnx import AttributeProto
+def all_tensors(model: Any) -> Iterator[Any]:
+    """All constants of a model: of its graph, the graphs inside it, and its own functions."""
+    yield from _graph_tensors(model.graph)
+    for function in model.functions:
+        yield from _node_tensors(function.node)
 
-    for inner in all_graphs(graph):
-        yield from inner.initializer
-        for sparse in inner.sparse_initializer:
-            yield sparse.values
-            yield sparse.indices
-        for node in inner.node:
-            for attribute in node.attribute:
-                if attribute.type == AttributeProto.TENSOR:
-                    yield attribute.t
+
+def _graph_tensors(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Any) -> Iterator[Any]:
+    for node in nodes:
+        for attribute in node.attribute:
+            # Whatever type the attribute says that it has.
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+        for inner in graphs_of(node):
+            yield from _graph_tensors(inner)
 
 
 def _check_tensor(path: Path, tensor: Any, external: dict[str, Path]) -> None:
@@ -180,12 +192,16 @@ def _check_tensor(path: Path, tensor: Any, external: dict[str, Path]) -> None:
 
 
 def external_range(tensor: Any) -> tuple[int, int | None]:
-    """Where a tensor's values lie in its external file: offset and length in bytes."""
+    """Where a tensor's values lie in its external file: offset and length in bytes.
+
+    Raises:
+        ValueError: the file says no numbers.
+    """
     entries = {entry.key: entry.value for entry in tensor.external_data}
     offset, length = entries.get("offset", "0"), entries.get("length")
     # More digits than a 64-bit number has are no place in a file.
     if not all(re.fullmatch("[0-9]{1,19}", text) for text in (offset, length or "0")):
-        raise UsageError(f"the constant '{tensor.name}' has a range of bytes that is no number")
+        raise ValueError(f"the constant '{tensor.name}' has a range of bytes that is no number")
     return int(offset), None if length is None else int(length)
 
 

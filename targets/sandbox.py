@@ -124,6 +124,8 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            # Buffers of a thread for every core would count as memory of the function's.
+            env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
             # A group of its own, which can be ended as a whole.
             start_new_session=True,
         )

@@ -165,3 +165,22 @@ def test_damage_never_gets_past_us(
     else:
         assert facts.macs is None or facts.macs >= 0
         assert facts.weight_bytes >= 0
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """Found by tests/targets/test_fuzz.py: protobuf gives such names as bytes."""
+    path = convnet(tmp_path / "m.onnx")
+    path.write_bytes(path.read_bytes().replace(b"scores", b"sc\xffres"))
+    assert "a name in it is no Unicode text" in message(path)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "²", "-1", "1e3"])
+def test_places_of_weights_that_are_no_numbers(tmp_path: Path, digits: str) -> None:
+    path = convnet(tmp_path / "m.onnx")
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w", size_threshold=0)
+    model = onnx.load(path, load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        if entry.key == "offset":
+            entry.value = digits
+    onnx.save(model, path)
+    assert "'w1' has a range of bytes that is no number" in message(path)
