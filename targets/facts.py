@@ -325,6 +325,7 @@ CONVOLUTIONS = frozenset(
         "DEPTHWISE_CONV_2D",
         "TRANSPOSE_CONV",
         "CONV_3D",
+        "CONV_3D_TRANSPOSE",
     }
 )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -39,6 +41,11 @@ def _allocated_bytes() -> int:
     return int(info.uordblks + info.hblkhd)
 
 
+@cache
+def _measured(name: str) -> dict[str, Any]:
+    return measure(str(third_party(name)))
+
+
 def _growth(path: Path) -> int:
     """Bytes that this process allocates with the tensors."""
     interpreter = Interpreter(
@@ -54,7 +61,7 @@ def _growth(path: Path) -> int:
 @pytest.mark.parametrize("name", TFLITE)
 def test_the_arena_is_what_the_process_grows_by(name: str) -> None:
     path = third_party(name)
-    found = measure(str(path))
+    found = _measured(name)
     total = found["arena_bytes"] + found["kept_bytes"]
     growth = _growth(path)
     assert total <= growth
@@ -66,10 +73,9 @@ def test_the_arena_is_what_the_process_grows_by(name: str) -> None:
 def test_the_arena_is_near_the_peak_of_the_lifetime_analysis(name: str) -> None:
     """It reuses memory in place, which the analysis does not; and it has scratch memory, and gaps
     between tensors that don't fit one another, which the analysis has not."""
-    path = third_party(name)
-    peak = inspect_model(path).peak_activation_bytes
+    peak = inspect_model(third_party(name)).peak_activation_bytes
     assert peak is not None
-    found = measure(str(path))
+    found = _measured(name)
     if name == "wakeword":
         # Variables get their memory later.
         peak -= 3408

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tflite_making import blocks, made
 from edgewright.errors import UsageError
 from edgewright.targets.facts import TensorFacts, TensorQuantization
 from edgewright.targets.inspect import inspect_model
+from edgewright.targets.inspect_tflite import inspect_tflite
 from edgewright.targets.tflite_calls import callers_first, runs_per_inference
 from edgewright.targets.tflite_file import TfliteNode, TfliteSubgraph, read_tflite
 from edgewright.targets.tflite_graph import TfliteGraph
@@ -212,6 +214,24 @@ def test_blocks_of_a_scale_each(tmp_path: Path) -> None:
     assert weights.quantization == TensorQuantization(True, 1, True, None, 32)
     details = {d["name"]: d for d in Interpreter(model_path=str(path)).get_tensor_details()}
     assert details[weights.name]["quantization_parameters"]["block_size"] == 32
+
+
+def test_weights_are_not_copied(tmp_path: Path) -> None:
+    graph = Graph()
+    weights = graph.constant("w", np.ones((2000, 2000), np.float32))
+    path = graph.write(
+        tmp_path / "large.tflite", graph.dense(graph.input("x", [1, 2000]), weights, "y")
+    )
+    inspect_tflite(path)
+    tracemalloc.start()
+    try:
+        facts = inspect_tflite(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert facts.weight_bytes == 16_000_000
+    # The hash goes over the file a megabyte at a time.
+    assert peak < 4_000_000
 
 
 def _write(path: Path, change: Callable[[Any, Any], None]) -> Path:
