@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UsageError
@@ -45,14 +46,15 @@ def inspect_in(sandbox: Sandbox, path: Path, timeout_s: float = _TIMEOUT_S) -> M
         memory_bytes=_MEMORY_BYTES + _MEMORY_PER_BYTE * size,
         what=f"reading {path}",
     )
-    return facts_from_json(text)
+    # The path is ours, and need not be Unicode text.
+    return replace(facts_from_json(text), path=path)
 
 
 def read_facts(path: str) -> str:
-    """Facts as JSON: runs in the sandbox."""
+    """Facts as JSON, without the path: runs in the sandbox."""
     from pydantic_core import PydanticSerializationError
 
-    facts = _read(Path(path))
+    facts = replace(_read(Path(path)), path=Path())
     try:
         return facts_to_json(facts)
     except PydanticSerializationError as error:

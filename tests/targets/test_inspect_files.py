@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 
@@ -184,3 +186,10 @@ def test_places_of_weights_that_are_no_numbers(tmp_path: Path, digits: str) -> N
             entry.value = digits
     onnx.save(model, path)
     assert "'w1' has a range of bytes that is no number" in message(path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names are any bytes on Linux")
+def test_paths_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"m\xff.tflite")
+    path.write_bytes(TFLITE.read_bytes())
+    assert inspect_model(path).path == path
