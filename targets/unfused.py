@@ -111,14 +111,11 @@ class _Rules:
         if source is None:
             return None
         if source.operator == DQ:
-            return None if node.inputs[0] in source.outputs else self._reason_of_clip(node)
+            nearest = self.producers[node.inputs[0]]
+            return None if nearest is source else self._reason(nearest)
         if not any(self._dequantized(index) for index in source.inputs):
             return f"{_named(source)} before it computes in floating point"
         return self._reason(source)
-
-    def _reason_of_clip(self, node: Node) -> str | None:
-        source = self.producers[node.inputs[0]]
-        return None if source.operator in _KERNELS else f"{source.operator} has no integer kernel"
 
     def _reason(self, node: Node) -> str | None:
         """Why a node does not become an integer kernel."""
@@ -129,6 +126,8 @@ class _Rules:
     def _judge(self, node: Node) -> str | None:
         kernel = _KERNELS.get(node.operator)
         if kernel is None:
+            if node.operator in _CLIPS and self._vanishes(node):
+                return None
             return f"{node.operator} has no integer kernel"
         present = tuple(i for i, index in enumerate(node.inputs) if index >= 0)
         wanted = present if kernel.operands is None else kernel.operands
@@ -148,7 +147,9 @@ class _Rules:
             return f"{_named(node)} also reads a tensor that is not quantized"
         # MatMulNBits takes weights of 2, 4 or 8 bits, whatever the activations are.
         weights = self.producers.get(node.inputs[1]) if len(node.inputs) > 1 else None
-        if node.operator == "MatMul" and weights in found and not self._quantizes(node):
+        plain = not (node.attributes.get("transA") or node.attributes.get("transB"))
+        is_product = node.operator in ("MatMul", "Gemm") and plain
+        if is_product and weights in found and not self._quantizes(node):
             stored = self.graph.tensors[found[0].inputs[0]]
             scales = stored.quantization
             axis = 0 if scales is not None and scales.block else 1
@@ -207,6 +208,14 @@ class _Rules:
             return clip.operator == "Clip"
         lowest = 0 if tensor.dtype.startswith("uint") else -(1 << (BITS[tensor.dtype] - 1))
         return scales.parameters.zero_point == lowest
+
+    def _vanishes(self, clip: Node) -> bool:
+        """Whether a clip between a DequantizeLinear and a QuantizeLinear goes, and they with it."""
+        source, quantizer = self._dequantized(clip.inputs[0]), self._quantizes(clip)
+        if source is None or quantizer is None or not self._is_redundant(clip, quantizer):
+            return False
+        read, written = source.inputs[0], quantizer.outputs[0]
+        return self.graph.tensors[read].quantization == self.graph.tensors[written].quantization
 
     def _stored_type(self, node: Node) -> str:
         return self.graph.tensors[node.inputs[0]].dtype

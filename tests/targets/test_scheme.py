@@ -153,10 +153,11 @@ class TestUnfused:
             numpy_helper.from_array(np.ones((16, 16), np.uint8), "w"),
         ]
         make = helper.make_node
+        reads_weights = any("wd" in node.input for node in nodes)
         around = [
             make("QuantizeLinear", ["x", "s", "z"], ["xq"], name="x_q"),
             make("DequantizeLinear", ["xq", "s", "z"], ["a"], name="x_dq"),
-            make("DequantizeLinear", ["w", "s", "z"], ["wd"], name="w_dq"),
+            *[make("DequantizeLinear", ["w", "s", "z"], ["wd"], name="w_dq")] * reads_weights,
             *nodes,
             make("QuantizeLinear", ["b", "s", "z"], ["yq"], name="y_q"),
             make("DequantizeLinear", ["yq", "s", "z"], ["y"], name="y_dq"),
@@ -191,6 +192,25 @@ class TestUnfused:
                 },
             ),
             ([("Transpose", ["a"], "t"), ("MatMul", ["t", "wd"], "b")], 0, {}),
+            ([("Relu", ["a"], "b")], 0, {}),
+            (
+                [("Relu", ["a"], "b")],
+                128,
+                dict.fromkeys(("x_dq", "y_q"), "Relu has no integer kernel"),
+            ),
+            (
+                [("Sigmoid", ["a"], "g"), ("Mul", ["a", "g"], "b")],
+                0,
+                {
+                    "x_dq": "the result of Sigmoid 'g' is not quantized",
+                    "y_q": "Mul 'b' also reads a tensor that is not quantized",
+                },
+            ),
+            (
+                [("Sigmoid", ["a"], "b"), ("Erf", ["b"], "unread")],
+                0,
+                dict.fromkeys(("x_dq", "y_q"), "the result of Sigmoid 'b' has other readers, too"),
+            ),
         ],
     )
     def test_reasons(
@@ -200,6 +220,26 @@ class TestUnfused:
         path = self.between(tmp_path / MODEL, made, zero)
         assert self.reasons(inspect_model(path)) == kept
         assert kept_by_the_runtime(path) == set(kept)
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_weights_alone_become_blocks(tmp_path: Path, operator: str) -> None:
+    """ONNX Runtime makes MatMulNBits of them."""
+    path = save(
+        tmp_path / MODEL,
+        [
+            helper.make_node("DequantizeLinear", ["w", "s"], ["d"], name="w_dq"),
+            helper.make_node(operator, ["x", "d"], ["y"]),
+        ],
+        [value("x", [4, 32])],
+        [value("y", [4, 16])],
+        [
+            numpy_helper.from_array(np.ones((32, 16), np.int8), "w"),
+            numpy_helper.from_array(np.float32(0.1), "s"),
+        ],
+    )
+    assert inspect_model(path).unfused == ()
+    assert kept_by_the_runtime(path) == set()
 
 
 def test_facts_are_json_whatever_the_attributes_hold(tmp_path: Path) -> None:
