@@ -104,7 +104,7 @@ def check(
 
     refuse_two_forms(json=as_json, sarif=as_sarif, junit=as_junit)
     profile_of_target = load_target(target)
-    options = CheckOptions(runtime, accelerator, allow_fallback, ask)
+    options = CheckOptions(runtime, accelerator, allow_fallback, ask, delegates=True)
     result = run_check(inspect_model(model), profile_of_target, options)
     if calibration is not None:
         result = with_saturation(result, model, calibration, project)

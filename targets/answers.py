@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar, cast
+
 from .facts import ModelFacts
 from .oracles import ORACLES, CannotSay
 from .placement import Placement
 from .profile import Accelerator
+
+if TYPE_CHECKING:
+    from .oracles.tflite_micro import MicroArena
+
+T = TypeVar("T")
 
 
 class Answers:
     """Keeps what was answered, so that devices with one accelerator cost one question."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], Placement | CannotSay] = {}
+        self._known: dict[tuple[object, ...], object] = {}
 
     def ask(self, oracle: str, facts: ModelFacts, accelerator: Accelerator | None) -> Placement:
         """What an oracle says of a model.
@@ -21,16 +29,29 @@ class Answers:
             CannotSay: it can't be asked on this machine, or gave no answer.
         """
         options = accelerator.compiler_options if accelerator else {}
-        key = (oracle, facts.path, facts.sha256, tuple(sorted(options.items())))
+        key = (oracle, *_model(facts), tuple(sorted(options.items())))
+        return self._once(key, lambda: self._asked(oracle, facts, accelerator))
+
+    def arena(self, facts: ModelFacts) -> MicroArena:
+        """What TFLite Micro takes for a model.
+
+        Raises:
+            CannotSay: it can't be asked on this machine, or can't run the model.
+        """
+        from .oracles.tflite_micro import arena
+
+        return self._once(("arena", *_model(facts)), lambda: arena(facts.path))
+
+    def _once(self, key: tuple[object, ...], ask: Callable[[], T]) -> T:
         if key not in self._known:
             try:
-                self._known[key] = self._asked(oracle, facts, accelerator)
+                self._known[key] = ask()
             except CannotSay as error:
                 self._known[key] = error
         known = self._known[key]
         if isinstance(known, CannotSay):
             raise known
-        return known
+        return cast("T", known)
 
     @staticmethod
     def _asked(oracle: str, facts: ModelFacts, accelerator: Accelerator | None) -> Placement:
@@ -38,6 +59,10 @@ class Answers:
         if function is None:
             raise CannotSay(f"nothing here asks {oracle}")
         return function(facts.path, facts, accelerator)
+
+
+def _model(facts: ModelFacts) -> tuple[object, ...]:
+    return facts.path, facts.sha256
 
 
 def settled(asked: Placement, tabled: Placement) -> Placement:

@@ -52,7 +52,6 @@ RULES: tuple[Rule, ...] = (
     tflite_runtime_traps,
     external_data,
     file_size,
-    memory,
     dynamic_shapes,
     float64,
     float_borders,
@@ -93,6 +92,7 @@ def check(
     accelerator = chosen_accelerator(profile, options.accelerator)
     answers = answers or Answers()
     findings = [finding for rule in RULES for finding in rule(facts, device)]
+    findings += memory(facts, device, answers if options.ask else None)
     runtime = device.runtime_for(facts.format)
     placements: tuple[Placement, ...] = ()
     on_cpu = True

@@ -20,12 +20,15 @@ class CheckOptions:
         allow_fallback: share of the multiply-accumulates, 0 to 1, that may stay on the CPU; None:
             no operator may.
         ask: whether runtimes and compilers on this machine are asked, where they can say.
+        delegates: whether, for the CPU, LiteRT is asked too what its delegate XNNPACK takes: that
+            is told with the placements, and decides nothing.
     """
 
     runtime: str | None = None
     accelerator: str | None = None
     allow_fallback: float | None = None
     ask: bool = True
+    delegates: bool = False
 
 
 def with_runtime(profile: TargetProfile, name: str | None) -> TargetProfile:

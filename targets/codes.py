@@ -40,6 +40,7 @@ Code = Literal[
     "external-data",
     "file-too-large",
     "flash-near-limit",
+    "arena-not-measured",
     "memory-over-limit",
     "memory-near-limit",
     # Speed and exactness
@@ -233,6 +234,11 @@ CODES: dict[Code, Meaning] = {
         "flash nearly full",
         "Programs share the flash memory with the model.",
         "Quantize weights to 8 or 4 bits, or choose a smaller model.",
+    ),
+    "arena-not-measured": Meaning(
+        "the arena is an estimate",
+        "TFLite Micro's interpreter could not be asked how large an arena the model takes.",
+        "Install what the finding names.",
     ),
     "memory-over-limit": Meaning(
         "memory over the limit",

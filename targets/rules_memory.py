@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .abilities import RUNTIME_BASE_BYTES
+from .answers import Answers
 from .facts import ModelFacts
 from .finding import Finding
+from .oracles import CannotSay
 from .placement import Answer
 from .profile import TargetProfile
 
@@ -43,15 +45,18 @@ def file_size(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
         )
 
 
-def memory(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
-    """What the model needs at run time must fit, with margin: an estimate from below.
+def memory(facts: ModelFacts, profile: TargetProfile, answers: Answers | None) -> Iterator[Finding]:
+    """What the model needs at run time must fit, with margin.
 
-    Weights, the most activations at once and the runtime; on a microcontroller the activations
-    alone, since weights stay in flash.
+    On a microcontroller that is the arena, which TFLite Micro is asked for: weights stay in flash.
+    Elsewhere weights, the most activations at once and the runtime: an estimate from below.
+
+    Args:
+        answers: of who can be asked; None: nobody is.
     """
     runtime = profile.runtime_for(facts.format)
     if runtime is not None and runtime.name == "tflite_micro":
-        yield from _arena(facts, profile)
+        yield from _arena(facts, profile, answers)
         return
     base = RUNTIME_BASE_BYTES[runtime.name] if runtime else 0
     activations = facts.peak_activation_bytes
@@ -64,7 +69,22 @@ def memory(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
     yield from _against(profile, total, told, "tabled")
 
 
-def _arena(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
+def _arena(facts: ModelFacts, profile: TargetProfile, answers: Answers | None) -> Iterator[Finding]:
+    if answers is not None:
+        try:
+            arena = answers.arena(facts)
+        except CannotSay as error:
+            yield Finding(
+                severity="info",
+                code="arena-not-measured",
+                reason=f"the arena is estimated from the activations: {error.message}",
+                remedy=error.hint or "measure it on the device",
+                answer="unknown",
+            )
+        else:
+            told = f"its arena takes {_size(arena.total_bytes)} ({arena.said_by})"
+            yield from _against(profile, arena.total_bytes, told, "asked")
+            return
     activations = facts.peak_activation_bytes
     if activations is not None:
         told = f"its arena takes at least {_size(activations)} (an estimate: activations alone)"

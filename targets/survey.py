@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -62,8 +63,10 @@ class Survey:
                 for node in placement.nodes
                 if node.place == "accelerator"
             )
-        elif self.options.accelerator is None:
-            self._possible(lacking)
+        else:
+            self._delegated()
+            if self.options.accelerator is None:
+                self._possible(lacking)
         if kernels is not None:
             yield from kernel_findings(self.facts, kernels, lacking, accelerated)
 
@@ -99,6 +102,15 @@ class Survey:
         yield from fallback_findings(
             self.facts, accelerator, table, placement, verdicts, self.options.allow_fallback
         )
+
+    def _delegated(self) -> None:
+        """What the CPU's own delegate takes, where its runtime can be asked."""
+        table = support_table("xnnpack")
+        if table is None or table.oracle is None or self.runtime.name not in table.runtimes:
+            return
+        if self.options.ask and self.options.delegates:
+            with contextlib.suppress(CannotSay):
+                self.placements.append(self.answers.ask(table.oracle, self.facts, None))
 
     def _possible(self, lacking: Mapping[NodeKey, Verdict]) -> None:
         """What would run on the accelerators that nobody asked for: by their tables alone."""

@@ -9,6 +9,7 @@ from typing import get_args
 import onnx
 import onnxruntime
 import pytest
+from converting import need_extra
 from onnx import TensorProto, helper
 from targets_models import (
     GOLDEN,
@@ -22,12 +23,14 @@ from targets_models import (
 )
 
 from edgewright.errors import UsageError
+from edgewright.targets.answers import Answers
 from edgewright.targets.check import CheckOptions, check
 from edgewright.targets.codes import CODES, Code
 from edgewright.targets.facts import ModelFacts
 from edgewright.targets.finding import CheckResult, Finding
 from edgewright.targets.inspect import inspect_model
 from edgewright.targets.load import list_targets, load_target
+from edgewright.targets.oracles.tflite_micro import arena
 from edgewright.targets.profile import (
     CoreCluster,
     Cpu,
@@ -407,9 +410,31 @@ def test_flash_and_arena_of_a_microcontroller() -> None:
     full = found(facts, microcontroller(700_000))["file-too-large"]
     assert full.reason == "the model has 800 kB, its flash memory is 700 kB"
     assert full.source == "test"
-    small = found(facts, microcontroller(ram_bytes=100))["memory-over-limit"]
+    tight = check(facts, microcontroller(ram_bytes=100), CheckOptions(ask=False))
+    (small,) = [f for f in tight.findings if f.code == "memory-over-limit"]
     assert "its arena takes at least" in small.reason
-    assert small.severity == "error"
+    assert (small.severity, small.answer) == ("error", "tabled")
+
+
+def test_the_arena_is_what_tflite_micro_says() -> None:
+    need_extra("tflite-micro", ["tflite_micro"])
+    facts = golden("conv_int8")
+    takes = arena(facts.path).total_bytes
+    assert takes > (facts.peak_activation_bytes or 0)
+    answers = Answers()
+
+    def of(ram_bytes: int) -> list[Finding]:
+        result = check(facts, microcontroller(ram_bytes=ram_bytes), answers=answers)
+        return [f for f in result.findings if f.code.startswith(("memory", "arena"))]
+
+    (over,) = of(takes - 1)
+    assert (over.code, over.answer) == ("memory-over-limit", "asked")
+    assert "TFLite Micro" in over.reason
+    assert [f.code for f in of(takes)] == ["memory-near-limit"]
+    assert of(2 * takes) == []
+    unread = dataclasses.replace(facts, path=Path("gone.tflite"))
+    codes = {f.code for f in check(unread, microcontroller()).findings}
+    assert "arena-not-measured" in codes
 
 
 def test_integer_models_with_float_borders_on_a_microcontroller() -> None:
