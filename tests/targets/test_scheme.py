@@ -37,7 +37,8 @@ def kept_by_the_runtime(path: Path) -> set[str]:
     graph = onnx.load(options.optimized_model_filepath).graph
     borders = {v.name for v in (*graph.input, *graph.output)}
     return {
-        node.name
+        # The runtime makes a DequantizeLinear for each reader of one.
+        node.name.removesuffix("/duplicated")
         for node in graph.node
         if node.op_type in ("QuantizeLinear", "DequantizeLinear")
         and not borders & {node.input[0], node.output[0]}
