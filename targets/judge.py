@@ -113,6 +113,7 @@ def _doubts(
     yield from _of_version(node, rule, table, version)
     yield from _of_opset(node, rule, table, opsets)
     yield from _of_type(node, view, rule, table)
+    yield from _of_operands(node, view, rule, table)
     yield from _of_rank(node, view, rule, table)
     yield from _of_constants(node, view, rule)
     yield from _of_channels(node, view, rule, table)
@@ -178,7 +179,7 @@ def _of_type(
                 f"it computes in {floats[0]}, and the {table.title} takes integers only",
             )
             return
-    types = rule.types or table.types
+    types = table.spelled_out(rule.types or table.types)
     if not types or used.data is None:
         return
     if any(_fits(wanted, used, types) for wanted in types):
@@ -190,6 +191,26 @@ def _of_type(
         return
     told = f"activations*weights {used.data}*{used.weights}" if mixed else f"type {used.data}"
     yield _Doubt("type-not-supported", f"{told}; it takes {', '.join(types)}")
+
+
+def _of_operands(
+    node: Node, view: GraphView, rule: OperatorRule, table: SupportTable
+) -> Iterator[_Doubt]:
+    """The types by position. One that the file does not tell can't be judged."""
+    sides = (("input", node.inputs, rule.inputs), ("output", node.outputs, rule.outputs))
+    for side, indices, wanted in sides:
+        for position, given in wanted.items():
+            if position >= len(indices) or indices[position] < 0:
+                continue
+            types = table.spelled_out(given)
+            used = view.graph.tensors[indices[position]].dtype
+            if used == "undefined":
+                yield _Doubt(None, f"the type of its {side} {position} is unknown")
+            elif used not in types:
+                yield _Doubt(
+                    "type-not-supported",
+                    f"{side} {position} has type {used}; it takes {', '.join(types)}",
+                )
 
 
 @dataclass(frozen=True)

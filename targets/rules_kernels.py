@@ -10,6 +10,7 @@ from .judge import Verdict
 from .place import NodeKey
 from .remedies import remedy_for
 from .support_table import SupportTable
+from .versions import DOMAINS
 
 
 def kernel_findings(
@@ -34,8 +35,9 @@ def kernel_findings(
 
 
 def _is_custom(node: Node) -> bool:
-    """Whether it is none of the format's own operators: `rules_runtime` has a word on those."""
-    return "::" in node.operator
+    """Whether it is none of the runtime's own operators: `rules_runtime` has a word on those."""
+    domain, colons, _ = node.operator.rpartition("::")
+    return bool(colons) and domain not in DOMAINS
 
 
 def _finding(node: Node, verdict: Verdict, table: SupportTable) -> Finding:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from .facts import ModelFacts, OperatorFacts
 from .finding import Finding
 from .profile import READERS, READS, Runtime, TargetProfile
-from .support_files import support_table
+from .support_files import kernels_of, support_table
 from .versions import (
-    CONTRIB_SINCE,
     DOMAINS,
     MAX_IR_VERSION,
     MAX_OPSET,
@@ -17,16 +16,6 @@ from .versions import (
     first_with_opset,
     newest_at,
     tensorflow_version,
-)
-
-#: Custom operators that TFLite's own resolver knows (tensorflow/lite/core/kernels/register.cc).
-_BUILT_IN_CUSTOM = frozenset(
-    {
-        "custom::NumericVerify",
-        "custom::Mfcc",
-        "custom::AudioSpectrogram",
-        "custom::TFLite_Detection_PostProcess",
-    }
 )
 
 
@@ -77,37 +66,6 @@ def ir_version(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
             remedy=f"set the model's ir_version to {most} if its opset allows, or use a newer "
             "onnxruntime there",
         )
-
-
-def new_operators(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
-    """Contrib operators must be in the oldest ONNX Runtime assumed for the device."""
-    runtime = _onnxruntime(facts, profile)
-    if runtime is None:
-        return
-    for operator in facts.operators:
-        for (name, weight_dtype), since in CONTRIB_SINCE.items():
-            if name != operator.name or at_least(runtime.min_version, since):
-                continue
-            count = (
-                operator.count
-                if weight_dtype is None
-                else sum(
-                    q.count
-                    for q in facts.quantized
-                    if q.operator == name and q.weight_dtype == weight_dtype
-                )
-            )
-            if count:
-                kind = f" with {weight_dtype} weights" if weight_dtype else ""
-                yield Finding(
-                    severity="error",
-                    code="operator-too-new",
-                    operator=name,
-                    count=count,
-                    reason=f"{name}{kind} is in onnxruntime since {since}; the oldest assumed for "
-                    f"this device is {runtime.min_version}",
-                    remedy=f"use onnxruntime {since} or newer there, or quantize in another way",
-                )
 
 
 def foreign_domains(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
@@ -171,18 +129,19 @@ def select_operators(facts: ModelFacts, profile: TargetProfile) -> Iterator[Find
 
 def custom_operators(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
     """Custom operators need code that Edgewright does not bring to the device."""
-    if profile.runtime_for(facts.format) is None:
+    runtime = profile.runtime_for(facts.format)
+    if runtime is None:
         return
-    known = {
+    kernels = kernels_of(runtime.name)
+    known = set(kernels.by_operator) if kernels is not None else set()
+    known |= {
         table.compiled_operator
         for accelerator in profile.accelerators
         for name in accelerator.support
-        if (table := support_table(name)) is not None
+        if (table := support_table(name)) is not None and table.compiled_operator is not None
     }
     for operator in facts.operators:
-        if operator.name in known or not operator.name.startswith("custom::"):
-            continue
-        if operator.name not in _BUILT_IN_CUSTOM:
+        if operator.name.startswith("custom::") and operator.name not in known:
             yield _finding(
                 operator,
                 "error",

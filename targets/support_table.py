@@ -6,7 +6,7 @@ import math
 from functools import cached_property
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .profile import Format, Model, TargetRuntimeName
 from .versions import at_least, version_parts
@@ -60,6 +60,12 @@ class OperatorRule(Model):
         "of the weights; empty: those of the table. Of products and recurrent layers, a type alone "
         "means that the weights have it too. ONNX accelerators: the type between QDQ pairs",
     )
+    inputs: dict[int, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="position of an input -> its element types; what is left out is not judged. "
+        "Of a runtime that tells types apart by operand, as ONNX does, in place of `types`",
+    )
+    outputs: dict[int, tuple[str, ...]] = Field(default_factory=dict, description="likewise")
     min_rank: int | None = Field(default=None, description="of that input")
     max_rank: int | None = None
     max_non_singleton: int | None = Field(
@@ -115,6 +121,10 @@ class SupportTable(Model):
         "None: the table is the whole rule",
     )
     types: tuple[str, ...] = Field(default=(), description="for operators that give none")
+    type_sets: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="lists of types that operators share: '@NAME' stands for those of NAME",
+    )
     max_rank: int | None = None
     max_non_singleton: int | None = None
     min_opset: int | None = Field(default=None, description="for operators that give none")
@@ -148,6 +158,26 @@ class SupportTable(Model):
         description="operators that the source rules out, where the list of the others is not "
         "complete",
     )
+
+    @model_validator(mode="after")
+    def _type_sets_are_known(self) -> SupportTable:
+        for rule in self.operators:
+            for types in (rule.types, *rule.inputs.values(), *rule.outputs.values()):
+                for each in types:
+                    if each.startswith("@") and each[1:] not in self.type_sets:
+                        known = ", ".join(self.type_sets) or "there is none"
+                        raise ValueError(f"{rule.name}: '{each}' names no type set ({known})")
+        return self
+
+    def spelled_out(self, types: tuple[str, ...]) -> tuple[str, ...]:
+        """The types with those of a set in place of its name."""
+        if not any(each.startswith("@") for each in types):
+            return types
+        return tuple(
+            one
+            for each in types
+            for one in (self.type_sets[each[1:]] if each.startswith("@") else (each,))
+        )
 
     @cached_property
     def by_operator(self) -> dict[str, tuple[OperatorRule, ...]]:

@@ -37,14 +37,6 @@ MAX_IR_VERSION: dict[str, int] = {
     "1.32": 14,
 }
 
-#: (operator, type of its weights or None for all) -> the first ONNX Runtime that runs it.
-#: Tried with the wheels 1.15.1 to 1.31.1; 1.22 loads 8-bit weights and fails when it runs them.
-CONTRIB_SINCE: dict[tuple[str, str | None], str] = {
-    ("com.microsoft::MatMulNBits", None): "1.17",
-    ("com.microsoft::MatMulNBits", "uint8"): "1.23",
-    ("com.microsoft::MatMulNBits", "uint2"): "1.24",
-}
-
 #: LiteRT version -> the newest TensorFlow version whose operators it has all. Tried with the
 #: wheels, on operators of which runtime_version.cc of the LiteRT converter names the version.
 _LITERT_AS_TENSORFLOW: dict[str, str] = {
