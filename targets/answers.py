@@ -66,12 +66,16 @@ def _model(facts: ModelFacts) -> tuple[object, ...]:
 
 
 def settled(asked: Placement, tabled: Placement) -> Placement:
-    """The answer that was asked, with the table's reasons where it gives none of its own."""
+    """The answer that was asked, with the table's reasons: they are the same for nodes alike.
+
+    What a program says of a node often names that node's tensors; it is kept where the table has
+    no reason against the node.
+    """
     reasons = {(n.graph, n.index): n.reason for n in tabled.nodes if n.place != "accelerator"}
     nodes = tuple(
         node
-        if node.reason is not None or node.place == "accelerator"
-        else node.model_copy(update={"reason": reasons.get((node.graph, node.index))})
+        if node.place == "accelerator" or (reason := reasons.get((node.graph, node.index))) is None
+        else node.model_copy(update={"reason": reason})
         for node in asked.nodes
     )
     return asked.model_copy(update={"nodes": nodes})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .abilities import RUNTIME_BASE_BYTES
+from .abilities import RUNTIME_BASE_BYTES, is_microcontroller
 from .answers import Answers
 from .facts import ModelFacts
 from .finding import Finding
@@ -14,9 +14,6 @@ from .profile import TargetProfile
 
 #: From here on an estimate is worth a warning: runtimes also hold repacked copies of weights.
 _NEAR = 0.75
-
-
-_SMALLER = "edgewright quantize MODEL --recipe int8-dynamic, or choose a smaller model"
 
 
 def file_size(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
@@ -30,7 +27,7 @@ def file_size(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
                 severity="error",
                 code="file-too-large",
                 reason=f"the model has {_size(size)}, {what} is {_size(allowed)}",
-                remedy=f"quantize its weights: {_SMALLER}",
+                remedy=_smaller(facts, profile),
                 source=profile.memory.source if allowed is flash else None,
             )
             return
@@ -40,7 +37,7 @@ def file_size(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
             code="flash-near-limit",
             reason=f"the model takes {_size(size)} of {_size(flash)} of flash memory, which the "
             "program needs too",
-            remedy=f"quantize its weights: {_SMALLER}",
+            remedy=_smaller(facts, profile),
             source=profile.memory.source,
         )
 
@@ -66,7 +63,7 @@ def memory(facts: ModelFacts, profile: TargetProfile, answers: Answers | None) -
     )
     total = facts.weight_bytes + (activations or 0) + base
     told = f"it needs at least about {_size(total)} (an estimate: {parts})"
-    yield from _against(profile, total, told, "tabled")
+    yield from _against(facts, profile, total, told, "tabled")
 
 
 def _arena(facts: ModelFacts, profile: TargetProfile, answers: Answers | None) -> Iterator[Finding]:
@@ -83,15 +80,17 @@ def _arena(facts: ModelFacts, profile: TargetProfile, answers: Answers | None) -
             )
         else:
             told = f"its arena takes {_size(arena.total_bytes)} ({arena.said_by})"
-            yield from _against(profile, arena.total_bytes, told, "asked")
+            yield from _against(facts, profile, arena.total_bytes, told, "asked")
             return
     activations = facts.peak_activation_bytes
     if activations is not None:
         told = f"its arena takes at least {_size(activations)} (an estimate: activations alone)"
-        yield from _against(profile, activations, told, "tabled")
+        yield from _against(facts, profile, activations, told, "tabled")
 
 
-def _against(profile: TargetProfile, total: int, told: str, answer: Answer) -> Iterator[Finding]:
+def _against(
+    facts: ModelFacts, profile: TargetProfile, total: int, told: str, answer: Answer
+) -> Iterator[Finding]:
     ram = profile.memory.ram_bytes
     limit = profile.limits.max_memory_bytes if profile.limits else None
     allowed = min(limit or ram, ram)
@@ -103,12 +102,20 @@ def _against(profile: TargetProfile, total: int, told: str, answer: Answer) -> I
         severity="error" if over else "warning",
         code="memory-over-limit" if over else "memory-near-limit",
         reason=f"{told}; {what} is {_size(allowed)}",
-        remedy=f"make inputs smaller, or quantize: {_SMALLER}",
+        remedy=f"make inputs smaller; {_smaller(facts, profile)}",
         source=profile.memory.source
         if allowed == ram or not profile.limits
         else profile.limits.source,
         answer=answer,
     )
+
+
+def _smaller(facts: ModelFacts, profile: TargetProfile) -> str:
+    """What makes a model smaller on this device."""
+    if facts.is_quantized:
+        return "choose a model with fewer or narrower layers: it is quantized already"
+    recipe = "int8-s8s8 --calibration DATA" if is_microcontroller(profile) else "int8-dynamic"
+    return f"quantize it: edgewright quantize MODEL --recipe {recipe}; or choose a smaller model"
 
 
 def _size(size: int) -> str:

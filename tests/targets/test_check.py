@@ -282,6 +282,7 @@ def test_memory() -> None:
     assert "the device's limit is 320 MB" in over.reason
     assert under(400_000_000)["memory-near-limit"].severity == "warning"
     assert under(600_000_000) == {}
+    assert "--recipe int8-dynamic" in over.remedy
     assert "RAM is 256 MB" in under(None, ram=256_000_000)["memory-over-limit"].reason
     unknown = dataclasses.replace(facts, peak_activation_bytes=None)
     small = device("asimd", ram_bytes=256_000_000)
@@ -410,6 +411,10 @@ def test_flash_and_arena_of_a_microcontroller() -> None:
     full = found(facts, microcontroller(700_000))["file-too-large"]
     assert full.reason == "the model has 800 kB, its flash memory is 700 kB"
     assert full.source == "test"
+    assert "it is quantized already" in full.remedy
+    floats = dataclasses.replace(golden("conv_float"), size_bytes=800_000)
+    remedy = found(floats, microcontroller(700_000))["file-too-large"].remedy
+    assert "--recipe int8-s8s8" in remedy
     tight = check(facts, microcontroller(ram_bytes=100), CheckOptions(ask=False))
     (small,) = [f for f in tight.findings if f.code == "memory-over-limit"]
     assert "its arena takes at least" in small.reason

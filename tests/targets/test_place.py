@@ -282,11 +282,16 @@ def test_what_the_compiler_says_wins(
     assert about[1].remedy == "pip install ethos-u-vela"
 
 
-def test_what_is_asked_keeps_its_own_reasons() -> None:
+def test_what_is_asked_keeps_its_own_reasons_where_the_table_has_none() -> None:
     tabled = place(model(chain("A", "X")), AB, None)
-    own = tabled.nodes[1].model_copy(update={"reason": "too wide"})
-    asked = tabled.model_copy(update={"nodes": (tabled.nodes[0], own)})
-    assert settled(asked, tabled).nodes[1].reason == "too wide"
+    own = [
+        node.model_copy(update={"place": "cpu", "reason": f"{node.name} is too wide"})
+        for node in tabled.nodes
+    ]
+    reasons = [
+        n.reason for n in settled(tabled.model_copy(update={"nodes": tuple(own)}), tabled).nodes
+    ]
+    assert reasons == ["a_0 is too wide", "the Test accelerator has no such operator"]
 
 
 def test_a_runtime_without_a_kernel(tables: dict[str, SupportTable]) -> None:
