@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..files import sha256_file
 from .derived import with_derived
 from .dtypes import tensor_bytes
-from .facts import GraphFacts, ModelFacts, TensorSpec
+from .facts import QDQ_OPERATORS, GraphFacts, ModelFacts, TensorSpec
 from .onnx_attributes import numbers, short_text
 from .onnx_file import OnnxFile, dtype_name, read_onnx
 from .onnx_graphs import graph_facts
@@ -173,6 +173,8 @@ def _peak(scope: Scope) -> int | None:
 
 def _stored_as(scope: Scope) -> dict[str, str]:
     """For floating point tensors between Q and DQ: the quantized tensor that stands for them."""
+    if not any(node.op_type in QDQ_OPERATORS for node in scope.graph.node):
+        return {}
     readers: dict[str, list[Any]] = {}
     for node in scope.graph.node:
         for name in node.input:

@@ -238,7 +238,7 @@ def _stored_bytes(tensor: Any, dtype: str, shape: tuple[int, ...]) -> int:
 
 
 def _value(kind: Any) -> Value:
-    if kind.WhichOneof("value") != "tensor_type":
+    if not kind.HasField("tensor_type"):
         return Value(str(kind.WhichOneof("value") or "undefined").removesuffix("_type"), None)
     tensor = kind.tensor_type
     return Value(
