@@ -344,6 +344,8 @@ def test_a_phone_is_probed_in_a_runtime_of_ours(
     probed = cli("devices", "probe", "phone", "--json").json
     assert probed["facts"]["architecture"] == "aarch64" and "onnxruntime" in probed["runtimes"]
     assert any("the profile lacks" in line for line in probed["differences"])
+    assert "it has 8 cores, the profile says 4" in probed["differences"]
+    assert probed["probed"]["os"]["name"] == "android" and probed["kept"] == "written"
     shown = cli("devices", "show", "phone", "--json").json
     assert shown["stored"]["kept"]["runtimes"]["size_bytes"] > 10_000_000
     assert shown["conditions"]["battery"] is not None

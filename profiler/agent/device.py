@@ -22,6 +22,8 @@ RUNTIMES = {
     "tflite_runtime": ("tflite_runtime", ("tflite-runtime",)),
 }
 
+#: Keys of the auxiliary vector (include/uapi/linux/auxvec.h).
+_AT_HWCAP, _AT_HWCAP2 = 16, 26
 #: Bytes of one entry of the auxiliary vector: a key and a value, as wide as pointers are.
 _PAIR = 2 * struct.calcsize("N")
 
@@ -135,7 +137,9 @@ def hardware_capabilities() -> List[int]:
     with open("/proc/self/auxv", "rb") as handle:
         content = handle.read()
     pairs = dict(struct.iter_unpack("NN", content[: len(content) // _PAIR * _PAIR]))
-    return [pairs.get(key, 0) for key in (16, 26)]
+    if _AT_HWCAP not in pairs:
+        raise LookupError("/proc/self/auxv has no AT_HWCAP")
+    return [pairs[_AT_HWCAP], pairs.get(_AT_HWCAP2, 0)]
 
 
 def facts() -> Json:
