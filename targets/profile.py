@@ -251,6 +251,6 @@ READS: dict[TargetRuntimeName, Format] = {
 
 #: Which of the runtimes that are measured with read which format.
 READERS: dict[str, tuple[RuntimeName, ...]] = {
-    "onnx": ("onnxruntime",),
-    "tflite": ("ai_edge_litert", "tflite_runtime"),
+    model_format: tuple(name for name in get_args(RuntimeName) if READS[name] == model_format)
+    for model_format in get_args(Format)
 }
