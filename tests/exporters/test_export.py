@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,11 @@ from models import (
 
 from edgewright.errors import UsageError
 from edgewright.exporters.candidate import Candidate, Export
-from edgewright.exporters.export import export
+from edgewright.exporters.export import export, plan_export
 from edgewright.exporters.request import DataOptions, ExportRequest
 from edgewright.exporters.source import Source, parse_source
+from edgewright.project import read_project
+from edgewright.targets.check_options import CheckOptions
 from edgewright.targets.load import load_target
 
 PI4, PI5 = load_target("raspberry-pi-4"), load_target("raspberry-pi-5")
@@ -310,3 +313,27 @@ def test_data_that_do_not_fit(
     np.savez(pictures / "other.npz", picture=np.zeros((3, 1, 28, 28), np.float32))
     with pytest.raises(UsageError, match=message):
         export(ExportRequest(SOURCE, (PI4,), tmp_path, data=options(pictures, **changes)))
+
+
+def test_a_project_says_what_of_the_target_counts(tmp_path: Path) -> None:
+    """Coral promises its Edge TPU, which takes integers; a project may choose the CPU."""
+    (tmp_path / "edgewright.toml").write_text(
+        'schema_version = 1\nsource = "m.tflite"\n[check]\naccelerator = "none"\n'
+        "allow_fallback = 0.5\n"
+    )
+    cpu = read_project(tmp_path / "edgewright.toml").check_options
+    assert cpu == CheckOptions(accelerator="none", allow_fallback=0.5)
+    data = DataOptions(calibration="images.npz", base=tmp_path)
+    request = ExportRequest(
+        parse_source(str(TINY_TFLITE)), (load_target("coral-dev-board"),), tmp_path, data=data
+    )
+
+    def reasons(request: ExportRequest) -> set[str]:
+        return {p.step.reason for p in plan_export(request) if p.step.precision == "float16"}
+
+    assert reasons(request) == {"the Google Edge TPU (4 TOPS) computes in integers only"}
+    (why,) = reasons(replace(request, checks=cpu))
+    assert "no FP16 arithmetic" in why
+    unknown = replace(request, checks=CheckOptions(accelerator="npu"))
+    with pytest.raises(UsageError, match="coral-dev-board has no accelerator 'npu'"):
+        plan_export(unknown)
