@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from . import __version__
+from .cli_check import check
 from .cli_common import (
     DryRun,
     Format,
@@ -30,6 +31,8 @@ from .cli_common import (
     show_plan,
 )
 from .cli_devices import devices_app
+from .cli_explain import explain
+from .cli_inspect import inspect
 from .cli_profile import check_output, show_runs
 from .cli_quantize import add_commands
 from .cli_runner import (
@@ -39,7 +42,7 @@ from .cli_runner import (
     runner_arguments,
 )
 from .cli_runtime import runtime_app
-from .cli_targets import add_target_commands
+from .cli_targets import targets_app
 from .errors import DeviceError, EdgewrightError, UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +57,10 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich doubles the time that --help takes
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-add_target_commands(app)
+app.command()(inspect)
+app.command()(check)
+app.command()(explain)
+app.add_typer(targets_app, name="targets")
 app.add_typer(devices_app, name="devices")
 add_commands(app)
 app.add_typer(runtime_app, name="runtime")

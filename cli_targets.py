@@ -1,61 +1,124 @@
-"""The commands about models and devices: `inspect`, `check`, `targets`."""
+"""The commands about device profiles: `edgewright targets`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .cli_check import refuse_two_forms, show_check, with_saturation
-from .cli_common import Json, Target
-from .cli_explain import explain
-from .cli_inspect import inspect
-from .cli_target_files import targets_app
-from .errors import EdgewrightError
+from .cli_common import Json, complete_target, show
+from .cli_devices import probe
+from .errors import UsageError
+
+targets_app = typer.Typer(help="The devices Edgewright knows.", invoke_without_command=True)
+
+targets_app.command("probe")(probe)
+
+Replace = Annotated[bool, typer.Option("--replace", help="Write over a file that is there.")]
 
 
-def add_target_commands(app: typer.Typer) -> None:
-    """Adds these commands to the command line."""
-    app.command()(inspect)
-    app.command()(check)
-    app.command()(explain)
-    app.add_typer(targets_app, name="targets")
+@targets_app.callback()
+def _targets(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_targets()
 
 
-def _complete_accelerator(context: typer.Context, incomplete: str) -> list[str]:
-    """The accelerators of the target that was given before, and none."""
+@targets_app.command("list")
+def list_targets(as_json: Json = False) -> None:
+    """List the devices."""
+    from .targets.load import list_targets as load_all
+
+    found = load_all()
+
+    def table() -> Any:
+        from .profiler.tables import targets_table
+
+        return targets_table(found)
+
+    show({"targets": [t.model_dump(mode="json") for t in found]}, table, as_json)
+
+
+@targets_app.command("show")
+def show_target(
+    name: Annotated[str, typer.Argument(autocompletion=complete_target)], as_json: Json = False
+) -> None:
+    """Show one device with the source of each group of facts."""
     from .targets.load import load_target
 
-    target = context.params.get("target")
-    try:
-        found = [a.id for a in load_target(target).accelerators] if target else []
-    except EdgewrightError:
-        found = []
-    return [name for name in (*found, "none") if name.startswith(incomplete)]
+    show(load_target(name).model_dump(mode="json", exclude_none=True), None, as_json)
 
 
-def _complete_runtime(incomplete: str) -> list[str]:
-    from .targets.profile import READS
+@targets_app.command("schema")
+def target_schema(as_json: Json = True) -> None:
+    """Print the JSON Schema of device files."""
+    from .targets.profile import TargetProfile
 
-    return [name for name in READS if name.startswith(incomplete)]
+    show(TargetProfile.model_json_schema(), None, as_json)
 
 
-def check(
-    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
-    target: Target,
-    runtime: Annotated[
-        str | None,
+@targets_app.command("new")
+def new_target(
+    name: Annotated[str, typer.Argument(help="What to call it: small letters, digits and '-'.")],
+    original: Annotated[
+        str,
+        typer.Option("--from", help="The device it is most like.", autocompletion=complete_target),
+    ],
+    output: Annotated[
+        Path | None,
         typer.Option(
-            help="One of the device's; by default the first that reads the format.",
-            autocompletion=_complete_runtime,
+            "--output", "-o", help="By default NAME.toml in the folder of your own profiles."
         ),
     ] = None,
-    accelerator: Annotated[
-        str | None,
+    replace: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Make a profile of your own from one that is like it.
+
+    In the folder of your own profiles it is found by its name, like a built-in one.
+    """
+    from .targets.write import copy_text, own_file, write_profile
+
+    path = output or own_file(name)
+    write_profile(copy_text(name, original), path, replace=replace)
+    told = (
+        f"{path} is a copy of {original}: change what differs, then "
+        f"`edgewright targets validate {path}`"
+    )
+    show({"schema_version": 1, "name": name, "file": str(path)}, lambda: told, as_json)
+
+
+@targets_app.command("validate")
+def validate_target(
+    file: Annotated[Path, typer.Argument(help="A device's TOML file.")], as_json: Json = False
+) -> None:
+    """Say whether a file is a valid profile.
+
+    Every problem is told with its line and key.
+    """
+    from .targets.load import profile_of
+    from .targets.toml_file import parse_toml
+
+    profile = profile_of(parse_toml(file))
+    document = {"schema_version": 1, "file": str(file), "name": profile.name, "valid": True}
+    show(document, lambda: f"{file} is a valid profile of {profile.title}", as_json)
+
+
+def _complete_targets(incomplete: str) -> list[str]:
+    everything = ["all"] if "all".startswith(incomplete) else []
+    return [*everything, *complete_target(incomplete)]
+
+
+@targets_app.command("rank")
+def rank_targets(
+    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    targets: Annotated[
+        list[str] | None,
         typer.Option(
-            help="One of the device's, or none for the CPU alone; by default what it promises.",
-            autocompletion=_complete_accelerator,
+            "--targets",
+            "-t",
+            help="A device, several with commas between them, or all (the default).",
+            autocompletion=_complete_targets,
         ),
     ] = None,
     allow_fallback: Annotated[
@@ -64,7 +127,7 @@ def check(
             min=0,
             max=1,
             metavar="SHARE",
-            help="The share of the MACs that may stay on the CPU; by default no operator may.",
+            help="The share of the MACs that may stay on the CPU where an accelerator is promised.",
         ),
     ] = None,
     ask: Annotated[
@@ -74,41 +137,41 @@ def check(
             help="Ask runtimes and compilers on this machine; else only their tables.",
         ),
     ] = True,
-    calibration: Annotated[
-        str | None,
-        typer.Option(
-            help="Where sums of uint8 times int8 saturate (x86 without VNNI): emulate it on these "
-            "inputs, and tell the drop. An .npz, a picture folder or FILE.py:FUNCTION.",
-        ),
-    ] = None,
-    project: Annotated[
-        Path | None,
-        typer.Option(help="Project file that says how to read pictures and integers."),
-    ] = None,
     as_json: Json = False,
-    as_sarif: Annotated[
-        bool, typer.Option("--sarif", help="Print SARIF 2.1.0, for code scanning.")
-    ] = False,
-    as_junit: Annotated[
-        bool, typer.Option("--junit", help="Print JUnit XML, for continuous integration.")
-    ] = False,
 ) -> None:
-    """Say whether a model fits a device, and where its operators would run.
+    """Show for which devices a model fits, and in which precision.
 
-    Each finding names the operator, the reason and what to do about it.
+    A float model is judged in the precisions that `quantize` would try on each device, the one
+    expected to be fastest first; a quantized one as it is. What is still to be made is predicted.
+    How fast a device is, only `profile` says.
     """
-    from .targets.check import CheckOptions
-    from .targets.check import check as run_check
+    from dataclasses import asdict
+
+    from .exporters.rank import rank
+    from .targets.check_options import CheckOptions
     from .targets.inspect import inspect_model
+    from .targets.load import list_targets as load_all
     from .targets.load import load_target
 
-    refuse_two_forms(json=as_json, sarif=as_sarif, junit=as_junit)
-    profile_of_target = load_target(target)
-    options = CheckOptions(runtime, accelerator, allow_fallback, ask, delegates=True)
-    result = run_check(inspect_model(model), profile_of_target, options)
-    if calibration is not None:
-        result = with_saturation(result, model, calibration, project)
-    form = "sarif" if as_sarif else "junit" if as_junit else None
-    show_check(result, model, profile_of_target, as_json=as_json, form=form)
-    if not result.compatible:
+    names = [name.strip() for given in targets or ["all"] for name in given.split(",")]
+    if "all" in names:
+        found = load_all()
+    else:
+        found = [load_target(name) for name in dict.fromkeys(names) if name]
+    if not found:
+        raise UsageError("no target is named", hint="give --targets all, or names")
+    ranked = rank(inspect_model(model), found, CheckOptions(allow_fallback=allow_fallback, ask=ask))
+    document = {
+        "schema_version": 1,
+        "model": str(model),
+        "targets": [asdict(row) for row in ranked],
+    }
+
+    def table() -> Any:
+        from .profiler.tables_rank import rank_table
+
+        return rank_table(ranked)
+
+    show(document, table, as_json)
+    if not any(row.fits for row in ranked):
         raise typer.Exit(1)
