@@ -19,13 +19,13 @@ def inspect(
         bool, typer.Option("--weights", help="List every constant with its size and its scales.")
     ] = False,
     ask: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--ask",
-            help="Also ask the runtime, in a process apart: ONNX Runtime which QDQ operators it "
-            "keeps, LiteRT what its arena takes.",
+            "--ask/--no-ask",
+            help="Load it in the runtime, in a process apart: LiteRT tells what its arena takes (by "
+            "default), ONNX Runtime which QDQ operators it keeps on this processor.",
         ),
-    ] = False,
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Tell what a model file holds; nothing of it is run.
@@ -38,7 +38,9 @@ def inspect(
     from .targets.inspect import inspect_model
 
     facts = inspect_model(model)
-    asked = ask_runtimes(facts) if ask else Asked(facts)
+    # The arena is the same everywhere; which QDQ operators stay differs between x86 and ARM.
+    wanted = facts.format == "tflite" if ask is None else ask
+    asked = ask_runtimes(facts) if wanted else Asked(facts)
 
     def table() -> Any:
         from .profiler.tables_inspect import inspect_tables

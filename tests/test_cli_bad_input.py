@@ -136,7 +136,7 @@ def test_large_models_are_read(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(TFLITE.read_bytes())
     os.truncate(path, LARGE)
-    assert cli("inspect", path, "--json").json["size_bytes"] == LARGE
+    assert cli("inspect", path, "--no-ask", "--json").json["size_bytes"] == LARGE
     path = external(tmp_path, "weights.bin")
     os.truncate(tmp_path / "weights.bin", 3 << 30)
     assert cli("inspect", path, "--json").json["size_bytes"] > 3 << 30

@@ -90,12 +90,13 @@ def test_a_runtime_that_refuses_is_no_error(cli: Cli, tmp_path: Path) -> None:
 
 def test_what_the_arena_of_litert_takes(cli: Cli) -> None:
     path = third_party("lite0-int8")
-    document = cli("inspect", path, "--ask", "--json").json
+    document = cli("inspect", path, "--json").json
     arena = document["asked"]["arena"]
     assert arena["said_by"] == document["asked"]["said_by"]
     assert document["peak_activation_bytes"] < arena["arena_bytes"] == 1655808
     assert (arena["kept_bytes"], arena["whole"]) == (0, True)
-    assert "1.66 MB for activations and scratch (LiteRT" in cli("inspect", path, "--ask").out
+    assert "1.66 MB for activations and scratch (LiteRT" in cli("inspect", path).out
+    assert cli("inspect", path, "--no-ask", "--json").json["asked"]["arena"] is None
     unpacked = cli("inspect", third_party("face-range"), "--ask").out
     assert "2.06 MB for state and unpacked weights" in " ".join(unpacked.split())
     refused = cli("inspect", GOLDEN / "targets_custom.tflite", "--ask").out
