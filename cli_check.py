@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_common import Json, State, Target, progress, show
+from .cli_common import AllowFallback, Ask, Json, State, Target, progress, show
 from .errors import EdgewrightError, UsageError
 
 if TYPE_CHECKING:
@@ -51,22 +51,8 @@ def check(
             autocompletion=_complete_accelerator,
         ),
     ] = None,
-    allow_fallback: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            metavar="SHARE",
-            help="The share of the MACs that may stay on the CPU; by default no operator may.",
-        ),
-    ] = None,
-    ask: Annotated[
-        bool,
-        typer.Option(
-            "--ask/--no-ask",
-            help="Ask runtimes and compilers on this machine; else only their tables.",
-        ),
-    ] = True,
+    allow_fallback: AllowFallback = None,
+    ask: Ask = True,
     calibration: Annotated[
         str | None,
         typer.Option(

@@ -50,6 +50,23 @@ Target = Annotated[
     ),
 ]
 
+AllowFallback = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="The share of the MACs that may stay on the CPU where an accelerator is promised; by "
+        "default no operator may.",
+    ),
+]
+Ask = Annotated[
+    bool,
+    typer.Option(
+        "--ask/--no-ask", help="Ask runtimes and compilers on this machine; else only their tables."
+    ),
+]
+
 
 class State:
     """What main() has to know of the command that failed."""

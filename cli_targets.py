@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_common import Json, complete_target, show
+from .cli_common import AllowFallback, Ask, Json, complete_target, show
 from .cli_devices import probe
 from .errors import UsageError
 
@@ -121,22 +121,8 @@ def rank_targets(
             autocompletion=_complete_targets,
         ),
     ] = None,
-    allow_fallback: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            metavar="SHARE",
-            help="The share of the MACs that may stay on the CPU where an accelerator is promised.",
-        ),
-    ] = None,
-    ask: Annotated[
-        bool,
-        typer.Option(
-            "--ask/--no-ask",
-            help="Ask runtimes and compilers on this machine; else only their tables.",
-        ),
-    ] = True,
+    allow_fallback: AllowFallback = None,
+    ask: Ask = True,
     as_json: Json = False,
 ) -> None:
     """Show for which devices a model fits, and in which precision.
