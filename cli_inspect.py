@@ -22,8 +22,8 @@ def inspect(
         bool | None,
         typer.Option(
             "--ask/--no-ask",
-            help="Load it in the runtime, in a process apart: LiteRT tells what its arena takes (by "
-            "default), ONNX Runtime which QDQ operators it keeps on this processor.",
+            help="Load it in the runtime, in a process apart: LiteRT tells what its arena takes "
+            "(by default), ONNX Runtime which QDQ operators it keeps on this processor.",
         ),
     ] = None,
     as_json: Json = False,
