@@ -41,6 +41,7 @@ class Verdict:
         reason: why not, or why nobody knows; None for a yes.
         note: a condition of the yes that nobody checked.
         source: where the rule comes from.
+        dtype: the element type that is refused, where it is for that.
     """
 
     answer: Literal["yes", "no", "unknown"]
@@ -48,6 +49,7 @@ class Verdict:
     reason: str | None = None
     note: str | None = None
     source: str | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class _Doubt:
 
     code: FailedCondition | None
     reason: str
+    dtype: str | None = None
 
 
 def judge(
@@ -98,7 +101,7 @@ def judge(
     failed = [doubt for doubt in doubts if doubt.code is not None]
     reason = "; ".join(doubt.reason for doubt in failed or doubts)
     if failed:
-        return Verdict("no", failed[0].code, reason, source=source)
+        return Verdict("no", failed[0].code, reason, source=source, dtype=failed[0].dtype)
     return Verdict("unknown", reason=reason, source=source)
 
 
@@ -131,6 +134,11 @@ def _of_version(
         yield _Doubt(
             "operator-too-new",
             f"{table.versioned_by} has it since {rule.since}, and here it is {version}",
+        )
+    if rule.until is not None and at_least(version, rule.until):
+        yield _Doubt(
+            "operator-not-supported",
+            f"{table.versioned_by} had it before {rule.until}, and here it is {version}",
         )
     if not rule.versions or node.version is None:
         return
@@ -177,6 +185,7 @@ def _of_type(
             yield _Doubt(
                 "not-full-integer",
                 f"it computes in {floats[0]}, and the {table.title} takes integers only",
+                floats[0],
             )
             return
     types = table.spelled_out(rule.types or table.types)
@@ -190,7 +199,7 @@ def _of_type(
         yield _Doubt(None, f"nobody says whether {used.weights} weights go with {used.data}")
         return
     told = f"activations*weights {used.data}*{used.weights}" if mixed else f"type {used.data}"
-    yield _Doubt("type-not-supported", f"{told}; it takes {', '.join(types)}")
+    yield _Doubt("type-not-supported", f"{told}; it takes {', '.join(types)}", used.data)
 
 
 def _of_operands(
@@ -210,6 +219,7 @@ def _of_operands(
                 yield _Doubt(
                     "type-not-supported",
                     f"{side} {position} has type {used}; it takes {', '.join(types)}",
+                    used,
                 )
 
 

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from .judge import FailedCondition
+from .dtypes import FLOATS
+from .judge import FailedCondition, Verdict
 from .support_table import SupportTable
 
 
-def remedy_for(code: FailedCondition | None, operator: str, table: SupportTable) -> str:
+def remedy_for(verdict: Verdict, operator: str, table: SupportTable) -> str:
     """One concrete step."""
-    if code in ("not-full-integer", "type-not-supported") and "int8" in _types(table, operator):
-        return (
-            "quantize it to int8 with static ranges: edgewright quantize MODEL --recipe "
-            f"int8-s8s8 --format {table.format} --calibration DATA"
-        )
+    code = verdict.code
+    takes = _types(table, operator)
+    if code in ("not-full-integer", "type-not-supported") and verdict.dtype in FLOATS:
+        if "float32" in takes and not table.full_integer:
+            return "convert the layer to float32"
+        if "int8" in takes:
+            return (
+                "quantize it to int8 with static ranges: edgewright quantize MODEL --recipe "
+                f"int8-s8s8 --format {table.format} --calibration DATA"
+            )
     return _REMEDIES.get(code, f"replace {operator} by operators that the {table.title} has")
 
 
 def _types(table: SupportTable, operator: str) -> set[str]:
-    rules = table.by_operator.get(operator, ())
-    types = [name for rule in rules for name in rule.types or table.types] or list(table.types)
-    found = {name.partition("*")[0] for name in types}
+    """The types that an operator's data may have, by any of its rules."""
+    found: set[str] = set()
+    for rule in table.by_operator.get(operator, ()):
+        operands = rule.inputs.values() or rule.outputs.values()
+        given = rule.types or next(iter(operands), ()) or table.types
+        found |= {name.partition("*")[0] for name in table.spelled_out(given)}
     return found or ({"int8"} if table.full_integer else set())
 
 

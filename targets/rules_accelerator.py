@@ -99,7 +99,7 @@ def _fallback(
 
 def _fallback_remedy(node: NodePlacement, table: SupportTable, verdict: Verdict | None) -> str:
     if verdict is not None and verdict.answer == "no":
-        step = remedy_for(verdict.code, node.operator, table)
+        step = remedy_for(verdict, node.operator, table)
     else:
         step = "change what stands before it and does not run there"
     return f"{step}; or admit it with --allow-fallback SHARE"

@@ -51,7 +51,7 @@ def _finding(node: Node, verdict: Verdict, table: SupportTable) -> Finding:
         reason=verdict.reason or "",
         remedy="measure on the device whether it runs: edgewright profile MODEL --device …"
         if unknown
-        else remedy_for(verdict.code, node.operator, table),
+        else remedy_for(verdict, node.operator, table),
         source=verdict.source,
         answer="unknown" if unknown else "tabled",
     )

@@ -47,6 +47,7 @@ class OperatorRule(Model):
 
     name: str = Field(description="as `OperatorFacts.name`: 'CONV_2D', 'Conv', 'com.microsoft::…'")
     since: str | None = Field(default=None, description="the first version that has it")
+    until: str | None = Field(default=None, description="the first version that no longer has it")
     versions: dict[str, int] = Field(
         default_factory=dict,
         description="version -> the newest version of the TFLite operator that it knows",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import warnings
 from collections.abc import Iterator
 
@@ -17,6 +19,8 @@ NAMES = {
     for number in TensorProto.DataType.values()
     if number
 }
+#: Of one operator's models; CastLike has 576.
+MOST_COMBINATIONS = 1000
 _NUMBERS = {dtype_name(number): number for number in TensorProto.DataType.values() if number}
 
 
@@ -31,7 +35,7 @@ def case_models() -> tuple[ModelProto, ...]:
 
 
 def in_types(model: ModelProto, opset: int) -> Iterator[tuple[str, ModelProto]]:
-    """The model at an opset, in each type of each letter of its operator's schema.
+    """The model at an opset, in every combination of the types of its operator's schema.
 
     The name lists the type of the first operand of every letter: 'i0=float32,o0=bool'.
     """
@@ -42,26 +46,39 @@ def in_types(model: ModelProto, opset: int) -> Iterator[tuple[str, ModelProto]]:
     present = {letter for *_, letter in operands if letter in letters}
     infos = {info.name: info for info in (*model.graph.input, *model.graph.output)}
     before = {letter: _dtype(infos.get(name)) for _, name, letter in reversed(operands)}
-    for letter in sorted(present):
-        for text in letters[letter]:
-            dtype = NAMES.get(text.removeprefix("tensor(").removesuffix(")"))
-            if dtype is None or not text.startswith("tensor("):
-                continue
-            made = ModelProto()
-            made.CopyFrom(model)
-            made.ir_version = min(made.ir_version, 8 if opset < 21 else 10)
-            del made.opset_import[:]
-            made.opset_import.add(domain="", version=opset)
-            types = {**before, letter: dtype}
-            for info in (*made.graph.input, *made.graph.output):
-                for _, name, bound in operands:
-                    if name == info.name and types.get(bound) in _NUMBERS:
-                        info.type.tensor_type.elem_type = _NUMBERS[types[bound] or ""]
-            told: dict[str, str] = {}
-            for at, _, bound in operands:
-                if types.get(bound) and bound not in told:
-                    told[bound] = f"{at}={types[bound]}"
-            yield ",".join(told.values()), made
+    named = {letter: [n for t in letters[letter] if (n := _named(t))] for letter in sorted(present)}
+    for chosen in _choices({letter: types for letter, types in named.items() if types}):
+        made = ModelProto()
+        made.CopyFrom(model)
+        made.ir_version = min(made.ir_version, 8 if opset < 21 else 10)
+        del made.opset_import[:]
+        made.opset_import.add(domain="", version=opset)
+        types = before | chosen
+        for info in (*made.graph.input, *made.graph.output):
+            for _, name, bound in operands:
+                if name == info.name and types.get(bound) in _NUMBERS:
+                    info.type.tensor_type.elem_type = _NUMBERS[types[bound] or ""]
+        told: dict[str, str] = {}
+        for at, _, bound in operands:
+            if types.get(bound) and bound not in told:
+                told[bound] = f"{at}={types[bound]}"
+        yield ",".join(told.values()), made
+
+
+def _named(text: str) -> str | None:
+    """The name of a tensor's type; of sequences and optionals, facts have none."""
+    return NAMES.get(text[7:-1]) if text.startswith("tensor(") else None
+
+
+def _choices(named: dict[str, list[str]]) -> Iterator[dict[str, str]]:
+    """Every combination of types; where those are very many, each type once."""
+    if math.prod(map(len, named.values())) <= MOST_COMBINATIONS:
+        for types in itertools.product(*named.values()):
+            yield dict(zip(named, types, strict=True))
+        return
+    for letter, types in named.items():
+        for each in types:
+            yield {letter: each}
 
 
 def function_models() -> dict[str, bytes]:

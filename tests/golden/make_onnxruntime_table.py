@@ -16,14 +16,17 @@ casts (onnxruntime/core/optimizer/insert_cast_transformer.cc).
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import json
+import math
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +92,23 @@ class Segment:
     last: int | None
 
 
+@dataclass(frozen=True)
+class Rule:
+    """One line of the table; `until` is the first version that no longer has it."""
+
+    operator: str
+    first: int
+    last: int | None
+    since: str
+    until: str | None
+    form: Form
+
+
 def main() -> None:
     folder, versions = Path(sys.argv[1]), sys.argv[2:]
     models = function_models()
     said = {version: ask(folder / version, models) for version in versions}
-    schemas = {
-        (domain, name, since): (inputs, outputs)
-        for domain, name, since, _, inputs, outputs in said[versions[-1]]["schemas"]
-    }
+    schemas = {version: operands_of(said[version]["schemas"]) for version in versions}
     segments = all_segments(said[versions[-1]]["schemas"])
     found: dict[str, dict[Segment, dict[str, list[Form]]]] = {}
     for (domain, name), parts in sorted(segments.items()):
@@ -104,15 +116,17 @@ def main() -> None:
             continue
         operator = f"{domain}::{name}" if domain else name
         for part in parts:
-            operands = schemas[domain, name, part.first]
+            key = domain, name, part.first
+            newest = schemas[versions[-1]][key]
             for version in versions:
-                forms = kernel_forms(said[version]["kernels"], domain, name, part, operands)
+                own = schemas[version].get(key, newest)
+                forms = kernel_forms(said[version]["kernels"], domain, name, part, own, newest)
                 if not domain:
-                    forms += function_forms(said[version]["loaded"], name, part)
+                    forms += judging_all(function_forms(said[version]["loaded"], name, part), forms)
                 if forms:
                     by_version = found.setdefault(operator, {}).setdefault(part, {})
-                    by_version[short(version)] = merged(with_casts(forms, operands))
-    write(found, [short(version) for version in versions], versions[-1])
+                    by_version[short(version)] = merged(frozenset(with_casts(forms)))
+    write(found, [short(each) for each in versions], versions)
 
 
 def ask(folder: Path, models: dict[str, bytes]) -> Any:
@@ -121,6 +135,14 @@ def ask(folder: Path, models: dict[str, bytes]) -> Any:
         given.write_text(json.dumps({name: model.hex() for name, model in models.items()}))
         subprocess.run([sys.executable, "-c", ASK, folder, given, answer], check=True)
         return json.loads(answer.read_text())
+
+
+def operands_of(schemas: Iterable[Any]) -> dict[tuple[str, str, int], tuple[list[str], list[str]]]:
+    """The letters of the types of inputs and outputs, by domain, operator and first opset."""
+    return {
+        (domain, name, since): (inputs, outputs)
+        for domain, name, since, _, inputs, outputs in schemas
+    }
 
 
 def short(version: str) -> str:
@@ -145,7 +167,7 @@ def all_segments(schemas: Iterable[Any]) -> dict[tuple[str, str], list[Segment]]
 
 
 def kernel_forms(
-    kernels: Iterable[Any], domain: str, name: str, part: Segment, operands: Any
+    kernels: Iterable[Any], domain: str, name: str, part: Segment, own: Any, newest: Any
 ) -> list[Form]:
     """What the kernels take that serve an operator at these opsets."""
     forms = []
@@ -153,21 +175,27 @@ def kernel_forms(
         if (kernel_domain, kernel_name) != (domain, name):
             continue
         if first == part.first or (first < part.first <= last != OPEN):
-            forms.append(form_of(constraints, operands))
+            forms.append(form_of(constraints, own, newest))
     return forms
 
 
-def form_of(constraints: dict[str, list[str]], operands: Any) -> Form:
-    inputs, outputs = operands
+def form_of(constraints: dict[str, list[str]], own: Any, newest: Any) -> Form:
+    """The types of the operands that a kernel's letters stand for.
+
+    Of operands that share a letter, by the release's own schema and by the newest, the first is
+    enough: ONNX gives the others its type.
+    """
     form = []
-    for letter, types in constraints.items():
-        if any(not text.startswith("tensor(") for text in types):
-            continue  # facts name no type for sequences and optionals
-        names = frozenset(dtype(text) for text in types)
-        if letter in inputs:
-            form.append((f"i{inputs.index(letter)}", names))
-        elif letter in outputs:
-            form.append((f"o{outputs.index(letter)}", names))
+    told = set()
+    for side, letters, later in zip("io", own, newest, strict=True):
+        for position, letter in enumerate(letters):
+            types = constraints.get(letter, ["other"])
+            if any(not text.startswith("tensor(") for text in types):
+                continue  # facts name no type for sequences and optionals
+            both = letter, later[position] if position < len(later) else None
+            if both not in told:
+                told.add(both)
+                form.append((f"{side}{position}", frozenset(dtype(text) for text in types)))
     return tuple(sorted(form))
 
 
@@ -182,63 +210,92 @@ def function_forms(loaded: Iterable[str], name: str, part: Segment) -> list[Form
     for case in loaded:
         operator, opset, types = case.split("/")
         if operator == name and int(opset) == part.first:
-            pairs = (each.split("=") for each in types.split(","))
+            pairs = (each.split("=") for each in types.split(",") if each)
             forms.append(tuple((at, frozenset([kind])) for at, kind in pairs))
     return forms
 
 
-def with_casts(forms: list[Form], operands: Any) -> Iterator[Form]:
+def judging_all(forms: list[Form], kernels: list[Form]) -> list[Form]:
+    """Without models that lack an operand, where there are such that have it.
+
+    A form says yes to any type of an operand that it has not.
+    """
+    kept = []
+    for form in forms:
+        at = {position for position, _ in form}
+        wider = [each for each in (*forms, *kernels) if at < {position for position, _ in each}]
+        parts = [tuple(pair for pair in each if pair[0] in at) for each in wider]
+        if left(form, parts):
+            kept.append(form)
+    return kept
+
+
+def with_casts(forms: list[Form]) -> Iterator[Form]:
     """float16 wherever there is float32."""
     for form in forms:
         yield tuple((at, t | {"float16"} if "float32" in t else t) for at, t in form)
 
 
-def merged(forms: Iterable[Form]) -> list[Form]:
-    """The same with fewer: two that differ in one operand's types become one."""
-    left = sorted(set(forms), key=repr)
-    while pair := next(
-        (
-            (a, b)
-            for i, a in enumerate(left)
-            for b in left[i + 1 :]
-            if [at for at, _ in a] == [at for at, _ in b]
-            and sum(x != y for x, y in zip(a, b, strict=True)) <= 1
-        ),
-        None,
-    ):
+@functools.cache
+def merged(forms: frozenset[Form]) -> list[Form]:
+    """The same in fewer forms, each as wide as can be."""
+    rest = sorted(forms, key=repr)
+    while pair := next((two for two in combinations(rest, 2) if differ_once(*two)), None):
         a, b = pair
         both = tuple((at, x | y) for (at, x), (_, y) in zip(a, b, strict=True))
-        left = [form for form in left if form not in pair] + [both]
-    return left
+        rest = [form for form in rest if form not in pair] + [both]
+    wide = sorted({widened(form, rest) for form in rest}, key=repr)
+    for form in sorted(wide, key=lambda each: math.prod(len(types) for _, types in each)):
+        others = [each for each in wide if each != form]
+        wide = others if not left(form, others) else wide
+    return wide
+
+
+def differ_once(a: Form, b: Form) -> bool:
+    same = [at for at, _ in a] == [at for at, _ in b]
+    return same and sum(x != y for x, y in zip(a, b, strict=True)) <= 1
+
+
+def widened(form: Form, forms: list[Form]) -> Form:
+    """With all types in it that the forms take together."""
+    every: dict[str, set[str]] = defaultdict(set)
+    for at, types in (pair for each in forms for pair in each):
+        every[at] |= types
+    for at, _ in form:
+        for one in sorted(every[at]):
+            more = tuple((k, t | {one} if k == at else t) for k, t in form)
+            form = form if left(more, forms) else more
+    return form
 
 
 def write(
-    found: dict[str, dict[Segment, dict[str, list[Form]]]], versions: list[str], newest: str
+    found: dict[str, dict[Segment, dict[str, list[Form]]]], versions: list[str], asked: list[str]
 ) -> None:
-    rules = []
-    for operator, parts in found.items():
-        for first, last, by_version in joined(parts, versions):
-            shown: list[Form] | None = None
-            for version in versions:
-                forms = by_version.get(version, [])
-                if forms == shown or (shown is None and not forms):
-                    continue
-                if shown is not None and not covered(shown, forms):
-                    print(f"{operator} {first}..{last} lost something in {version}")
-                for form in forms:
-                    if shown is None or form not in shown:
-                        rules.append((operator, first, last, version, form))
-                shown = forms
-    rules = dropped(rules)
-    sets = common_sets(form for *_, form in rules)
-    lines = [HEADER.format(newest=newest, oldest=versions[0])]
+    rules = [
+        Rule(operator, first, last, *span)
+        for operator, parts in found.items()
+        for first, last, by_version in joined(parts, versions)
+        for span in spans(by_version, versions)
+    ]
+    for each in rules:
+        if each.until is not None:
+            print(f"{each.operator} {each.first}..{each.last} until {each.until}: {each.form}")
+    sets = common_sets(each.form for each in rules)
+    lines = [
+        HEADER.format(
+            newest=asked[-1],
+            oldest=versions[0],
+            asked=", ".join(asked),
+            onnx=importlib.metadata.version("onnx"),
+        )
+    ]
     lines.append("operators = [")
     # It has no kernel: its value becomes an initializer when a model is loaded.
     lines.append('  {name = "Constant"},')
-    for operator, first, last, since, form in rules:
-        for start, condition in CONDITIONS.get(operator, (("", ""),)):
-            start = max(since, start, key=version_parts)
-            lines.append(rule(operator, first, last, start, versions[0], form, sets, condition))
+    for each in rules:
+        for start, condition in CONDITIONS.get(each.operator, (("", ""),)):
+            later = replace(each, since=max(each.since, start, key=version_parts))
+            lines.append(row(later, versions[0], sets, condition))
     lines += ["]", "", "[type_sets]"]
     lines += [f"{name} = {json.dumps(sorted(types))}" for types, name in sets.items()]
     DESTINATION.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -264,23 +321,53 @@ def joined(parts: dict[Segment, dict[str, list[Form]]], versions: list[str]) -> 
     return result
 
 
-def covered(before: list[Form], after: list[Form]) -> bool:
-    return all(any(within(a, b) for b in after) for a in before)
+def spans(
+    by_version: dict[str, list[Form]], versions: list[str]
+) -> list[tuple[str, str | None, Form]]:
+    """The forms, each with the first version that has it and the first that no longer has it.
+
+    A form that stays, alone or as parts of others, has no end. One that loses a part ends there,
+    and what is left of it begins.
+    """
+    ended: list[tuple[str, str | None, Form]] = []
+    active: list[tuple[str, Form]] = []
+    for version in versions:
+        forms = by_version.get(version, [])
+        ended += [(since, version, form) for since, form in active if left(form, forms)]
+        active = [(since, form) for since, form in active if not left(form, forms)]
+        active += [(version, form) for form in forms if left(form, [known for _, known in active])]
+    return sorted(
+        (
+            (since, until, form)
+            for since, until, form in [*ended, *((s, None, f) for s, f in active)]
+        ),
+        key=lambda span: (
+            version_parts(span[0]),
+            version_parts(span[1] or "99"),
+            span[2] and repr(span[2]),
+        ),
+    )
 
 
-def within(small: Form, big: Form) -> bool:
-    known = dict(small)
-    return all(at in known and known[at] <= types for at, types in big)
+def left(form: Form, others: Iterable[Form]) -> list[dict[str, frozenset[str]]]:
+    """What of a form no other one takes, as forms."""
+    rest = [dict(form)]
+    for other in others:
+        rest = [part for each in rest for part in without(each, dict(other))]
+    return rest
 
 
-def dropped(rules: list[Any]) -> list[Any]:
-    """Without those that an older or equal rule includes."""
-    kept: list[Any] = []
-    for each in rules:
-        operator, first, last, _, form = each
-        if not any(k[:3] == (operator, first, last) and within(form, k[4]) for k in kept):
-            kept.append(each)
-    return kept
+def without(
+    form: dict[str, frozenset[str]], other: dict[str, frozenset[str]]
+) -> list[dict[str, frozenset[str]]]:
+    if not other.keys() <= form.keys() or not all(form[at] & other[at] for at in other):
+        return [form]
+    parts = []
+    for at, types in other.items():
+        if beyond := form[at] - types:
+            parts.append(form | {at: beyond})
+        form = form | {at: form[at] & types}
+    return parts
 
 
 def common_sets(forms: Iterable[Form]) -> dict[frozenset[str], str]:
@@ -294,19 +381,18 @@ def common_sets(forms: Iterable[Form]) -> dict[frozenset[str], str]:
     return {types: f"t{position}" for position, types in enumerate(often)}
 
 
-def rule(
-    operator: str, first: int, last: int | None, since: str, oldest: str, form: Form,
-    sets: dict[frozenset[str], str], condition: str,
-) -> str:  # fmt: skip
-    parts = [f'name = "{operator}"']
-    if since != oldest or condition:
-        parts.append(f'since = "{since}"')
-    if first > 1:
-        parts.append(f"min_opset = {first}")
-    if last is not None:
-        parts.append(f"max_opset = {last}")
+def row(rule: Rule, oldest: str, sets: dict[frozenset[str], str], condition: str) -> str:
+    parts = [f'name = "{rule.operator}"']
+    if rule.since != oldest or condition:
+        parts.append(f'since = "{rule.since}"')
+    if rule.until is not None:
+        parts.append(f'until = "{rule.until}"')
+    if rule.first > 1:
+        parts.append(f"min_opset = {rule.first}")
+    if rule.last is not None:
+        parts.append(f"max_opset = {rule.last}")
     for key, letter in (("inputs", "i"), ("outputs", "o")):
-        given = [(at[1:], types) for at, types in form if at[0] == letter]
+        given = [(at[1:], types) for at, types in rule.form if at[0] == letter]
         told = (
             f'{at} = ["@{sets[types]}"]' if types in sets else f"{at} = {json.dumps(sorted(types))}"
             for at, types in given
@@ -319,7 +405,8 @@ def rule(
 
 
 HEADER = """# Written by tests/golden/make_onnxruntime_table.py.
-# A rule without `since` holds from {oldest} on, the oldest version that was asked.
+# Asked: onnxruntime {asked}; models made with onnx {onnx}.
+# A rule without `since` holds from {oldest} on; one with `until` holds before that version.
 schema_version = 1
 id = "onnxruntime-cpu"
 title = "CPU execution provider of ONNX Runtime"

@@ -58,6 +58,14 @@ def test_versions_of_the_runtime() -> None:
     assert verdict({"versions": versions}, {"version": 1}, "0.9").code == "operator-too-new"
 
 
+def test_what_a_newer_release_no_longer_has() -> None:
+    rule = {"until": "2.0"}
+    assert verdict(rule, version="1.9").answer == "yes"
+    gone = verdict(rule, version="2.0")
+    assert gone.code == "operator-not-supported"
+    assert gone.reason == "TestRT had it before 2.0, and here it is 2.0"
+
+
 def test_opsets() -> None:
     making = Making()
     node = making.node("Conv", ["x", "w"], ["y"], version=None)

@@ -8,6 +8,7 @@ import pytest
 
 from edgewright.targets.facts import Attribute, GraphFacts, Node, TensorFacts, TensorQuantization
 from edgewright.targets.judge import Verdict, judge
+from edgewright.targets.remedies import remedy_for
 from edgewright.targets.support_files import support_table
 
 INT8 = TensorQuantization(per_channel=False, axis=None, symmetric=True)
@@ -114,3 +115,31 @@ def test_vela_takes_large_strides_only_where_its_rules_say_so() -> None:
         )
         assert verdict.answer == answer, verdict
     assert _judge("ethos-u55", "ABS", (1, 3), "float32").code == "not-full-integer"
+
+
+@pytest.mark.parametrize(("release", "answer"), [("1.23", "no"), ("1.24", "yes"), ("1.31", "yes")])
+def test_quantizing_in_opset_23_waits_for_the_release_that_mended_it(
+    release: str, answer: str
+) -> None:
+    """1.23 lists kernels for it whose types fit no model: it loads none (tried with the wheels)."""
+    tensors = tuple(
+        TensorFacts(name, dtype, (1,))
+        for name, dtype in (("x", "float32"), ("s", "float32"), ("z", "uint8"), ("y", "uint8"))
+    )
+    node = Node(0, "QuantizeLinear", "n", None, (0, 1, 2), (3,), {}, None)
+    graph = GraphFacts("", tensors, (node,), (0,), (3,))
+    table = support_table("onnxruntime-cpu")
+    assert table is not None
+    assert judge(node, graph, table, release, {"": 23}).answer == answer
+
+
+def test_only_floating_point_is_to_be_quantized() -> None:
+    ethos, cpu = support_table("ethos-u55"), support_table("onnxruntime-cpu")
+    assert ethos is not None and cpu is not None
+    about_int8 = remedy_for(_judge("ethos-u55", "ADD", (1, 4), "float32"), "ADD", ethos)
+    assert "--recipe int8-s8s8 --format tflite" in about_int8
+    indices = _judge("ethos-u55", "ADD", (1, 4), "int64")
+    assert indices.code == "type-not-supported"
+    assert "quantize" not in remedy_for(indices, "ADD", ethos)
+    double = _judge("onnxruntime-cpu", "Elu", (1, 4), "float64", opset=22)
+    assert remedy_for(double, "Elu", cpu) == "convert the layer to float32"
