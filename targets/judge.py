@@ -119,6 +119,7 @@ def _doubts(
     yield from _of_operands(node, view, rule, table)
     yield from _of_rank(node, view, rule, table)
     yield from _of_constants(node, view, rule)
+    yield from _of_count(node, rule)
     yield from _of_channels(node, view, rule, table)
     for name, wanted in rule.attributes.items():
         yield from _of_attribute(node, name, wanted, table, opsets)
@@ -300,6 +301,16 @@ def _of_constants(node: Node, view: GraphView, rule: OperatorRule) -> Iterator[_
             continue
         if node.inputs[position] not in view.constants:
             yield _Doubt("input-not-constant", f"its input {position} is computed, not constant")
+
+
+def _of_count(node: Node, rule: OperatorRule) -> Iterator[_Doubt]:
+    given = sum(position >= 0 for position in node.inputs)
+    if rule.min_inputs is not None and given < rule.min_inputs:
+        yield _Doubt(
+            "operator-not-supported", f"{given} inputs; it takes {rule.min_inputs} or more"
+        )
+    elif rule.max_inputs is not None and given > rule.max_inputs:
+        yield _Doubt("operator-not-supported", f"{given} inputs; it takes up to {rule.max_inputs}")
 
 
 def _of_channels(

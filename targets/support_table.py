@@ -76,6 +76,8 @@ class OperatorRule(Model):
     constant_inputs: tuple[int, ...] = Field(
         default=(), description="positions of inputs that have to be constants"
     )
+    min_inputs: int | None = Field(default=None, description="how many inputs have to be given")
+    max_inputs: int | None = None
     per_channel: bool | None = Field(
         default=None, description="false: weights need one scale, true: more than one; None: either"
     )

@@ -371,10 +371,19 @@ def code_only(code: int, number: int) -> bytes:
 
 
 def one_operator(
-    name: str, dtype: str, weights: str | None = None, *, per_channel: bool = False
+    name: str,
+    dtype: str,
+    weights: str | None = None,
+    *,
+    per_channel: bool = False,
+    operator: Operator | None = None,
 ) -> bytes:
-    """A model of one node, with `dtype` for its data and `weights` for its weights."""
-    operator = OPERATORS[name]
+    """A model of one node, with `dtype` for its data and `weights` for its weights.
+
+    Args:
+        operator: another use of it than that of `OPERATORS`.
+    """
+    operator = operator or OPERATORS[name]
     model, graph = schema.ModelT(), schema.SubGraphT()
     model.version, model.description, model.buffers = 3, b"", [schema.BufferT()]
     graph.name, graph.tensors, graph.inputs, graph.outputs = b"main", [], [], []
@@ -425,13 +434,13 @@ def _add(model: Any, graph: Any, operand: Any, named: dict[str, str], per_channe
     scaled = operand.dtype in ("T", "W", "B") or dtype != "int32"
     bias = operand.dtype == "B" and dtype in ("int32", "int64")
     if bias or (scaled and dtype in QUANTIZED):
-        axis = _AXIS.get(name, 0)
         weight = operand.dtype == "W" or bias
-        count = operand.shape[0 if bias else axis] if weight and per_channel else 1
+        axis = _AXIS.get(name, 0) if operand.dtype == "W" and per_channel else 0
+        count = operand.shape[axis] if weight and per_channel else 1
         quantization = schema.QuantizationParametersT()
         quantization.scale = [_scale(name, operand, dtype, bias)] * count
         quantization.zeroPoint = [_zero(name, operand, dtype)] * count
-        quantization.quantizedDimension = 0 if bias else axis
+        quantization.quantizedDimension = axis
         tensor.quantization = quantization
     if operand.constant:
         buffer = schema.BufferT()

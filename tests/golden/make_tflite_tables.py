@@ -109,13 +109,74 @@ MICRO_CUSTOM = (
     "SignalWindow",
 )
 
-#: What the delegate's README says beyond the trial of one operator alone.
-README = {
-    "DEPTHWISE_CONV_2D": ["float32*int8", "int8*int8", "uint8*uint8"],
-    "AVERAGE_POOL_2D": ["int8", "uint8"],
-    "QUANTIZE": ["uint8"],
-    "DEQUANTIZE": ["float16"],
+#: LiteRT version -> the folder of the package whose delegate is asked; the newest is installed.
+DELEGATES = {
+    "1.0": "ai_edge_litert-1.0.1",
+    "1.2": "ai_edge_litert-1.2.0",
+    "2.0": "ai_edge_litert-2.0.3",
+    "2.1": "ai_edge_litert-2.1.2",
+    "2.2": "ai_edge_litert-2.2.0",
 }
+
+LITERT = ".".join(version("ai_edge_litert").split(".")[:2])
+
+_ACTIVATIONS = 'fused_activation_function = {one_of = ["NONE", "RELU", "RELU_N1_TO_1", "RELU6"]}'
+_FUSED = f"attributes = {{{_ACTIVATIONS}}}"
+#: A window of one element is taken with a stride of one only.
+_WINDOWS = tuple(
+    f"min_rank = 4, max_rank = 4, attributes = {{{_ACTIVATIONS}, {each}}}"
+    for each in (
+        "filter_width = {minimum = 2}",
+        "filter_height = {minimum = 2}",
+        "stride_w = {one_of = [1]}, stride_h = {one_of = [1]}",
+    )
+)
+_BLOCKS = ("min_rank = 4, max_rank = 4, attributes = {block_size = {minimum = 2}}",)
+_REDUCED = ("constant_inputs = [1]",)
+_UNARY = ("max_rank = 6",)
+_PRODUCT = (f"min_rank = 4, max_rank = 4, min_inputs = 3, constant_inputs = [1, 2], {_FUSED}",)
+
+#: What the delegate asks of an operator beside its types, as alternatives
+#: (xnnpack_delegate.cc of LiteRT, `Visit…Node`; README.md beside it).
+DELEGATED_IF: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ADD", "SUB", "MUL", "DIV"), (f"max_rank = 6, {_FUSED}",)),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"), _UNARY),
+    **dict.fromkeys(
+        (
+            "ABS", "NEG", "CEIL", "FLOOR", "ROUND", "EXP", "LOG", "SIN", "COS", "SQRT", "RSQRT",
+            "SQUARE", "RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "ELU", "GELU", "HARD_SWISH",
+            "LOGISTIC", "TANH", "DEQUANTIZE",
+        ),
+        _UNARY,
+    ),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), _WINDOWS),
+    **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH"), _BLOCKS),
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"), _REDUCED),
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D"), _PRODUCT),
+    "QUANTIZE": (
+        'max_rank = 6, inputs = {0 = ["float32", "float16"]}, outputs = {0 = ["int8", "uint8"]}',
+        'max_rank = 6, inputs = {0 = ["int8"]}, outputs = {0 = ["int8"]}',
+    ),
+    "TRANSPOSE_CONV": (f"min_rank = 4, max_rank = 4, constant_inputs = [0, 1, 3], {_FUSED}",),
+    "FULLY_CONNECTED": (f"constant_inputs = [1, 2], {_FUSED}",),
+    "BATCH_MATMUL": ("min_rank = 2",),
+    "CONCATENATION": ("max_inputs = 5",),
+    "PRELU": ("max_rank = 6, constant_inputs = [1]",),
+    "SOFTMAX": ("attributes = {beta = {one_of = [1]}}",),
+    "RESHAPE": ("max_rank = 6, constant_inputs = [1]",),
+    "TRANSPOSE": ("max_rank = 6, constant_inputs = [1]",),
+    "PAD": ("min_rank = 1, max_rank = 6, constant_inputs = [1]",),
+    "SLICE": ("max_rank = 6, constant_inputs = [1, 2]",),
+    "STRIDED_SLICE": (
+        "max_rank = 6, constant_inputs = [1, 2, 3], attributes = {ellipsis_mask = {one_of = [0]}, "
+        "new_axis_mask = {one_of = [0]}, shrink_axis_mask = {one_of = [0]}}",
+    ),
+    "SPLIT": ("constant_inputs = [0], attributes = {num_splits = {minimum = 2, maximum = 4}}",),
+    "RESIZE_BILINEAR": ("min_rank = 4, max_rank = 4, constant_inputs = [1]",),
+}  # fmt: skip
+
+#: The trial's model of QUANTIZE ends in int8, and unsigned integers stay unsigned.
+UNSIGNED = 'max_rank = 6, outputs = {0 = ["uint8"]}'
 
 Answers = dict[str, bool]
 
@@ -133,14 +194,15 @@ def main() -> None:
     lines += [row(f"custom::{name}", (), None) for name in CUSTOM]
     write("tflite-cpu", CPU.format(litert=version("ai_edge_litert")), lines)
 
-    delegated = forms(said(models, "xnnpack"))
-    for name, types in README.items():
-        known = delegated.pop(name, [])
-        listed = [t for each, channels in known if channels is None for t in each]
-        delegated[name] = [(tuple(dict.fromkeys([*listed, *types])), None)]
-    lines = [row(name, *form) for name in OPERATORS for form in delegated.get(name, [])]
-    litert = ".".join(version("ai_edge_litert").split(".")[:2])
-    write("xnnpack", XNNPACK.format(litert=litert, full=version("ai_edge_litert")), lines)
+    delegated = delegates_since(folder, models)
+    lines = [
+        row(name, types, channels, since=since, condition=condition)
+        for name in OPERATORS
+        for since, types, channels in delegated.get(name, [])
+        for condition in DELEGATED_IF[name]
+    ]
+    lines.append(row("QUANTIZE", ["uint8"], None, condition=UNSIGNED))
+    write("xnnpack", XNNPACK.format(litert=LITERT, full=version("ai_edge_litert")), lines)
 
     small = forms(said(models, "micro", python=micro))
     lines = [row(name, *form) for name in OPERATORS for form in small.get(name, [])]
@@ -166,6 +228,32 @@ def forms(answers: Answers) -> dict[str, list[tuple[tuple[str, ...], bool | None
     return found
 
 
+def delegates_since(
+    folder: Path, models: dict[str, bytes]
+) -> dict[str, list[tuple[str, tuple[str, ...], bool | None]]]:
+    """Per operator, the first version of the delegate, types, and what scales weights have.
+
+    A type that a later version gave up would be refused here.
+    """
+    answers = [said(models, "xnnpack", folder / each) for each in DELEGATES.values()]
+    answers.append(said(models, "xnnpack"))
+    found: dict[str, list[tuple[str, tuple[str, ...], bool | None]]] = defaultdict(list)
+    known: dict[str, set[tuple[str, bool | None]]] = defaultdict(set)
+    for since, answer in zip([*DELEGATES, LITERT], answers, strict=True):
+        if not any(answer.values()):
+            raise RuntimeError(f"the delegate of {since} takes nothing: does its numpy fit?")
+        for name, parts in forms(answer).items():
+            for types, channels in parts:
+                new = tuple(t for t in types if not {(t, channels), (t, None)} & known[name])
+                if new:
+                    found[name].append((since, new, channels))
+                    known[name] |= {(t, channels) for t in new}
+    for key, last in answers[-1].items():
+        if not last and any(answer[key] for answer in answers):
+            raise RuntimeError(f"an older delegate takes {key}, the newest does not")
+    return found
+
+
 def operator_versions(folder: Path) -> dict[str, dict[str, int]]:
     """Per operator, the newest version by TensorFlow version, where that changed."""
     models = {
@@ -176,7 +264,10 @@ def operator_versions(folder: Path) -> dict[str, dict[str, int]]:
     }
     newest: dict[str, dict[str, int]] = defaultdict(dict)
     for tensorflow, package in PACKAGES.items():
-        for key, answer in said(models, "codes", folder / package).items():
+        answers = said(models, "codes", folder / package)
+        if not any(answers.values()):
+            raise RuntimeError(f"{package} loads nothing: does its numpy fit?")
+        for key, answer in answers.items():
             name, number = key.split("/")
             if answer:
                 newest[name][tensorflow] = max(int(number), newest[name].get(tensorflow, 0))
@@ -209,8 +300,11 @@ PREVIOUS = {"SELECT": 2, "STRIDED_SLICE": 5}
 
 
 def row(name: str, types: Iterable[str], per_channel: bool | None,
-        versions: dict[str, int] | None = None) -> str:  # fmt: skip
+        versions: dict[str, int] | None = None, since: str | None = None,
+        condition: str | None = None) -> str:  # fmt: skip
     parts = [f'name = "{name}"']
+    if since is not None and since != next(iter(DELEGATES)):
+        parts.append(f'since = "{since}"')
     if versions:
         told = ", ".join(f'"{at}" = {number}' for at, number in versions.items())
         parts.append(f"versions = {{{told}}}")
@@ -218,6 +312,8 @@ def row(name: str, types: Iterable[str], per_channel: bool | None,
         parts.append(f"types = {json.dumps(list(types))}")
     if per_channel is not None:
         parts.append(f"per_channel = {json.dumps(per_channel)}")
+    if condition is not None:
+        parts.append(condition)
     return f"  {{{', '.join(parts)}}},"
 
 
@@ -249,6 +345,7 @@ source = "tried with ai-edge-litert {litert} (types and versions), ai-edge-liter
 """  # noqa: E501
 
 XNNPACK = """# Written by tests/golden/make_tflite_tables.py.
+# A rule without `since` holds from 1.0 on, the oldest version that was asked.
 schema_version = 1
 id = "xnnpack"
 title = "XNNPACK delegate of LiteRT"
@@ -263,9 +360,9 @@ dynamic_shapes = false
 control_flow = false
 notes = [
   "float16 activations: only on processors that compute in float16",
-  "an operator of a quantized model can stay out of it for its scales; the delegate itself says so",
+  "quantized operators that move values need the scale of their input at their output, others a ratio in limits: the delegate itself says so",
 ]
-source = "tried with ai-edge-litert {full}, one operator alone in each type; LiteRT, tensorflow/lite/delegates/xnnpack/README.md"
+source = "tried with ai-edge-litert 1.0.1 to {full}, one operator alone in each type; conditions: LiteRT, tflite/delegates/xnnpack/xnnpack_delegate.cc and README.md"
 
 """  # noqa: E501
 

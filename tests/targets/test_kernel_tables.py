@@ -6,13 +6,14 @@ import functools
 import importlib.util
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from one_operator import OPERATORS, code_only, typed_models
+from one_operator import OPERATORS, A, Operator, code_only, ints, one_operator, typed_models
 from onnx import TensorProto, helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 from onnxruntime_models import NAMES
@@ -232,7 +233,81 @@ def test_xnnpack_takes_what_the_table_says_of_products(tmp_path: Path) -> None:
     models = {
         key: model
         for key, model in typed_models().items()
-        if key.split("/")[0] in ("CONV_2D", "FULLY_CONNECTED", "ADD", "TANH")
+        if key.split("/")[0] in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "TANH")
+    }
+    agrees(tmp_path, models, "xnnpack", "xnnpack")
+
+
+def changed(name: str, /, inputs: Any = None, outputs: Any = None, **options: Any) -> Operator:
+    usual = OPERATORS[name]
+    table, values = usual.options or ("", {})
+    return replace(
+        usual,
+        inputs=inputs or usual.inputs,
+        outputs=outputs or usual.outputs,
+        options=(table, values | options) if table else None,
+    )
+
+
+def unusual() -> dict[str, tuple[str, Operator]]:
+    """Uses of operators that meet a condition of the delegate, or fail it."""
+    image, tanh = A(1, 4, 4, 4), schema.ActivationFunctionType.TANH
+    weights, bias = OPERATORS["CONV_2D"].inputs[1:]
+    assert weights is not None
+    one = {"filterWidth": 1, "filterHeight": 1, "strideW": 1, "strideH": 1}
+    cube = A(1, 1, 1, 1, 2, 2, 2)
+    return {
+        "sum": ("ADD", changed("ADD")),
+        "sum, RELU6": (
+            "ADD",
+            changed("ADD", fusedActivationFunction=schema.ActivationFunctionType.RELU6),
+        ),
+        "sum, tanh": ("ADD", changed("ADD", fusedActivationFunction=tanh)),
+        "product, tanh": ("CONV_2D", changed("CONV_2D", fusedActivationFunction=tanh)),
+        "no bias": ("CONV_2D", changed("CONV_2D", inputs=(image, weights))),
+        "computed weights": (
+            "CONV_2D",
+            changed("CONV_2D", inputs=(image, replace(weights, constant=False), bias)),
+        ),
+        "beta": ("SOFTMAX", changed("SOFTMAX", beta=2.0)),
+        "window of one": ("MAX_POOL_2D", changed("MAX_POOL_2D", outputs=(image,), **one)),
+        "window of one, stride": (
+            "MAX_POOL_2D",
+            changed("MAX_POOL_2D", **one | {"strideW": 2, "strideH": 2}),
+        ),
+        "five parts": (
+            "CONCATENATION",
+            changed("CONCATENATION", inputs=(image,) * 5, outputs=(A(1, 4, 4, 20),)),
+        ),
+        "six parts": (
+            "CONCATENATION",
+            changed("CONCATENATION", inputs=(image,) * 6, outputs=(A(1, 4, 4, 24),)),
+        ),
+        "shrinks": (
+            "STRIDED_SLICE",
+            changed("STRIDED_SLICE", outputs=(A(2, 2, 2),), shrinkAxisMask=1),
+        ),
+        "cut into five": (
+            "SPLIT",
+            changed("SPLIT", inputs=(ints(3), A(1, 4, 4, 5)), outputs=(A(1, 4, 4, 1),) * 5,
+                    numSplits=5),
+        ),
+        "seven dimensions": ("ABS", changed("ABS", inputs=(cube,), outputs=(cube,))),
+        "stays unsigned": (
+            "QUANTIZE",
+            changed("QUANTIZE", inputs=(replace(image, dtype="uint8"),),
+                    outputs=(replace(image, dtype="uint8"),)),
+        ),
+        "becomes signed": (
+            "QUANTIZE",
+            changed("QUANTIZE", inputs=(replace(image, dtype="uint8"),)),
+        ),
+    }  # fmt: skip
+
+
+def test_xnnpack_takes_what_the_table_says_of_conditions(tmp_path: Path) -> None:
+    models = {
+        key: one_operator(name, "float32", operator=use) for key, (name, use) in unusual().items()
     }
     agrees(tmp_path, models, "xnnpack", "xnnpack")
 
