@@ -75,7 +75,7 @@ class Meaning:
 
 
 _REPLACE = "Replace the layer by one that is supported, or choose another runtime or device."
-_INT8 = "Quantize the whole model to int8 with static ranges: `edgewright quantize --recipe int8`."
+_INT8 = "Quantize the whole model to int8 with static ranges: `--recipe int8-s8s8`."
 
 CODES: dict[Code, Meaning] = {
     "no-runtime": Meaning(

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from .dtypes import FLOATS
-from .judge import FailedCondition, Verdict
+from .facts import ModelFacts
+from .judge import CONVERSIONS, FailedCondition, Verdict
 from .support_table import SupportTable
 
 
-def remedy_for(verdict: Verdict, operator: str, table: SupportTable) -> str:
+def remedy_for(verdict: Verdict, operator: str, table: SupportTable, facts: ModelFacts) -> str:
     """One concrete step."""
     code = verdict.code
     takes = _types(table, operator)
-    if code in ("not-full-integer", "type-not-supported") and verdict.dtype in FLOATS:
+    floating = verdict.dtype in FLOATS
+    if operator in CONVERSIONS and (floating or code == "operator-not-supported"):
+        return "it goes when the float layer beside it is quantized or replaced"
+    if code in ("not-full-integer", "type-not-supported") and floating:
         if "float32" in takes and not table.full_integer:
             return "convert the layer to float32"
         if "int8" in takes:
-            return (
-                "quantize it to int8 with static ranges: edgewright quantize MODEL --recipe "
-                f"int8-s8s8 --format {table.format} --calibration DATA"
-            )
+            return _to_int8(operator, table, facts)
     return _REMEDIES.get(code, f"replace {operator} by operators that the {table.title} has")
+
+
+def _to_int8(operator: str, table: SupportTable, facts: ModelFacts) -> str:
+    """How a float layer gets to int8: `quantize` starts from float32 models alone."""
+    if any(p.activation_dtype not in FLOATS and not p.dynamic for p in facts.quantized):
+        return (
+            f"{operator} stayed float when the model was quantized: replace it by one that does not"
+        )
+    start = facts.is_quantized or facts.is_float16
+    return (
+        f"quantize {'the float32 model that it was made from' if start else 'it'} to int8 with "
+        f"static ranges: edgewright quantize {'FLOAT32_MODEL' if start else 'MODEL'} --recipe "
+        f"int8-s8s8 --format {table.format} --calibration DATA -o INT8.{table.format}"
+    )
 
 
 def _types(table: SupportTable, operator: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from .facts import GraphFacts, ModelFacts
@@ -13,6 +14,9 @@ from .placement import NodePlacement, Placement
 from .profile import Accelerator
 from .remedies import remedy_for
 from .support_table import SupportTable
+
+#: Where more of the work stays on the CPU, the accelerator is not what runs the model.
+_MOST_ADMITTED = 0.5
 
 
 def fallback_findings(
@@ -51,7 +55,9 @@ def fallback_findings(
         elif node.place == "unknown":
             yield _unknown(node, accelerator, placement)
         else:
-            yield _fallback(node, accelerator, table, placement, verdicts.get(key), admitted)
+            verdict = verdicts.get(key)
+            remedy = _step(node, table, verdict, facts) + ("" if admitted else _admitting(share))
+            yield _fallback(node, accelerator, table, placement, verdict, admitted, remedy)
     yield from _not_compiled(facts, accelerator, table)
 
 
@@ -82,6 +88,7 @@ def _fallback(
     placement: Placement,
     verdict: Verdict | None,
     admitted: bool,
+    remedy: str,
 ) -> Finding:
     why = node.reason or f"{placement.said_by} leaves it there and gives no reason"
     return Finding(
@@ -91,18 +98,28 @@ def _fallback(
         nodes=(node.name,),
         count=1,
         reason=f"runs on the CPU and not on the {accelerator.name}: {why}",
-        remedy=_fallback_remedy(node, table, verdict),
+        remedy=remedy,
         source=(verdict.source if verdict else None) or table.source,
         answer=placement.answer,
     )
 
 
-def _fallback_remedy(node: NodePlacement, table: SupportTable, verdict: Verdict | None) -> str:
+def _step(
+    node: NodePlacement, table: SupportTable, verdict: Verdict | None, facts: ModelFacts
+) -> str:
+    """What brings a node to the accelerator."""
     if verdict is not None and verdict.answer == "no":
-        step = remedy_for(verdict, node.operator, table)
-    else:
-        step = "change what stands before it and does not run there"
-    return f"{step}; or admit it with --allow-fallback SHARE"
+        return remedy_for(verdict, node.operator, table, facts)
+    return "change what stands before it and does not run there"
+
+
+def _admitting(share: float) -> str:
+    """How the check passes as the model is, with the share that all fallback has."""
+    if share == 0:
+        return "; or admit it, as no multiply-accumulates stay on the CPU: --allow-fallback 0"
+    if share > _MOST_ADMITTED:
+        return "; or check for the CPU alone: --accelerator none"
+    return f"; or admit it: --allow-fallback {math.ceil(share * 100) / 100:g}"
 
 
 def _unknown(node: NodePlacement, accelerator: Accelerator, placement: Placement) -> Finding:

@@ -31,7 +31,7 @@ def kernel_findings(
             if verdict.answer == "yes" or (graph.name, node.index) in elsewhere:
                 continue
             if not _is_custom(node):
-                yield _finding(node, verdict, table)
+                yield _finding(node, verdict, table, facts)
 
 
 def _is_custom(node: Node) -> bool:
@@ -40,7 +40,7 @@ def _is_custom(node: Node) -> bool:
     return bool(colons) and domain not in DOMAINS
 
 
-def _finding(node: Node, verdict: Verdict, table: SupportTable) -> Finding:
+def _finding(node: Node, verdict: Verdict, table: SupportTable, facts: ModelFacts) -> Finding:
     unknown = verdict.code is None
     return Finding(
         severity="warning" if unknown else "error",
@@ -51,7 +51,7 @@ def _finding(node: Node, verdict: Verdict, table: SupportTable) -> Finding:
         reason=verdict.reason or "",
         remedy="measure on the device whether it runs: edgewright profile MODEL --device …"
         if unknown
-        else remedy_for(verdict, node.operator, table),
+        else remedy_for(verdict, node.operator, table, facts),
         source=verdict.source,
         answer="unknown" if unknown else "tabled",
     )

@@ -115,7 +115,8 @@ def _smaller(facts: ModelFacts, profile: TargetProfile) -> str:
     if facts.is_quantized:
         return "choose a model with fewer or narrower layers: it is quantized already"
     recipe = "int8-s8s8 --calibration DATA" if is_microcontroller(profile) else "int8-dynamic"
-    return f"quantize it: edgewright quantize MODEL --recipe {recipe}; or choose a smaller model"
+    command = f"edgewright quantize MODEL --recipe {recipe} -o SMALLER.{facts.format}"
+    return f"quantize it: {command}; or choose a smaller model"
 
 
 def _size(size: int) -> str:

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from clirunner import Cli
+from models import TINY_TFLITE
 
-from edgewright.targets.facts import Attribute, GraphFacts, Node, TensorFacts, TensorQuantization
+from edgewright.targets.facts import (
+    Attribute,
+    GraphFacts,
+    Node,
+    OperatorFacts,
+    QuantizedProducts,
+    TensorFacts,
+    TensorQuantization,
+)
+from edgewright.targets.inspect import inspect_model
 from edgewright.targets.judge import Verdict, judge
 from edgewright.targets.remedies import remedy_for
 from edgewright.targets.support_files import support_table
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(monkeypatch, capsys)
+
 
 INT8 = TensorQuantization(per_channel=False, axis=None, symmetric=True)
 
@@ -134,12 +155,41 @@ def test_quantizing_in_opset_23_waits_for_the_release_that_mended_it(
 
 
 def test_only_floating_point_is_to_be_quantized() -> None:
+    facts = inspect_model(TINY_TFLITE)
     ethos, cpu = support_table("ethos-u55"), support_table("onnxruntime-cpu")
     assert ethos is not None and cpu is not None
-    about_int8 = remedy_for(_judge("ethos-u55", "ADD", (1, 4), "float32"), "ADD", ethos)
-    assert "--recipe int8-s8s8 --format tflite" in about_int8
+    adding = _judge("ethos-u55", "ADD", (1, 4), "float32")
     indices = _judge("ethos-u55", "ADD", (1, 4), "int64")
     assert indices.code == "type-not-supported"
-    assert "quantize" not in remedy_for(indices, "ADD", ethos)
+    assert "quantize" not in remedy_for(indices, "ADD", ethos, facts)
     double = _judge("onnxruntime-cpu", "Elu", (1, 4), "float64", opset=22)
-    assert remedy_for(double, "Elu", cpu) == "convert the layer to float32"
+    assert remedy_for(double, "Elu", cpu, facts) == "convert the layer to float32"
+    half = replace(facts, operators=(OperatorFacts("ADD", 1, ("float16",), 0, 0),))
+    assert "the float32 model that it was made from" in remedy_for(adding, "ADD", ethos, half)
+    static = replace(
+        facts, quantized=(QuantizedProducts("CONV_2D", 1, "int8", "int8", True, False, 127),)
+    )
+    assert remedy_for(adding, "ADD", ethos, static).startswith("ADD stayed float")
+    leaving = _judge("edge-tpu", "DEQUANTIZE", (1, 4))
+    assert leaving.answer == "no"
+    assert "the float layer beside it" in remedy_for(leaving, "DEQUANTIZE", ethos, static)
+
+
+def test_the_command_to_quantize_is_one_that_quantize_takes(cli: Cli, tmp_path: Path) -> None:
+    table = support_table("edge-tpu")
+    assert table is not None
+    facts = inspect_model(TINY_TFLITE)
+    told = remedy_for(_judge("edge-tpu", "ADD", (1, 4), "float32"), "ADD", table, facts)
+    words = shlex.split(told.partition("edgewright ")[2])
+    [port] = facts.inputs
+    samples = np.random.default_rng(0).random((8, *port.shape[1:]), dtype=np.float32)
+    np.savez(tmp_path / "data.npz", **{port.name: samples})
+    made = tmp_path / "int8.tflite"
+    given = {
+        "MODEL": str(TINY_TFLITE),
+        "DATA": str(tmp_path / "data.npz"),
+        "INT8.tflite": str(made),
+    }
+    outcome = cli(*(given.get(word, word) for word in words))
+    assert outcome.code == 0, outcome
+    assert inspect_model(made).is_quantized

@@ -187,10 +187,13 @@ def test_a_promised_accelerator_makes_fallback_an_error(tables: dict[str, Suppor
         "operator"
     )
     assert finding.answer == "tabled"
+    assert finding.remedy.endswith("; or admit it: --allow-fallback 0.5")
     assert not checked(facts, ask=False, allow_fallback=0.49)[0].compatible
     result, (finding,) = checked(facts, ask=False, allow_fallback=0.5)
     assert result.compatible
-    assert finding.severity == "info"
+    assert finding.severity == "info" and "--allow-fallback" not in finding.remedy
+    mostly = checked(model(chain("A", "X", "X")), ask=False)[1]
+    assert mostly[0].remedy.endswith("; or check for the CPU alone: --accelerator none")
     result, about = checked(facts, ask=False, accelerator="none")
     assert result.compatible
     assert about == []
