@@ -28,13 +28,14 @@ def _targets(context: typer.Context) -> None:
 def list_targets(as_json: Json = False) -> None:
     """List the devices."""
     from .targets.load import list_targets as load_all
+    from .targets.load import own_names
 
     found = load_all()
 
     def table() -> Any:
-        from .profiler.tables import targets_table
+        from .profiler.tables_targets import targets_table
 
-        return targets_table(found)
+        return targets_table(found, own_names())
 
     show({"targets": [t.model_dump(mode="json") for t in found]}, table, as_json)
 

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from ..exporters.candidate import Candidate, Export, Planned, Skipped
 from ..exporters.evaluate import Evaluation
-from ..targets.profile import TargetProfile
 from .gate import Judged, Verdict
 from .result import Run
 from .units import size_text, time_text
@@ -92,24 +91,6 @@ def plan_table(planned: Iterable[Planned]) -> RenderableType:
 def verdict_mark(verdict: Verdict) -> Text:
     """Yes or no, in the colour of it."""
     return Text("PASSED", "bold green") if verdict.passed else Text("FAILED", "bold red")
-
-
-def targets_table(targets: Sequence[TargetProfile]) -> RenderableType:
-    """The table of `targets list`."""
-    table = Table(header_style="bold")
-    for title in ("name", "device", "CPU", "features", "RAM", "runtimes"):
-        table.add_column(title, no_wrap=title == "name", overflow="fold")
-    for target in targets:
-        clusters = ", ".join(f"{c.count}x {c.core}" for c in target.cpu.clusters)
-        table.add_row(
-            target.name,
-            target.title,
-            clusters,
-            " ".join(sorted(target.cpu.features)),
-            size_text(target.memory.ram_bytes),
-            " ".join(runtime.name for runtime in target.runtimes),
-        )
-    return table
 
 
 def skipped_lines(skipped: Iterable[Skipped]) -> list[Text]:

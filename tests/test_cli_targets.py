@@ -135,3 +135,14 @@ def test_check_as_sarif_and_junit(cli: Cli) -> None:
     done = cli("check", MODEL, "-t", "coral", "--no-ask", "--junit")
     assert done.code == 1 and 'type="no-runtime"' in done.out
     cli.refuses("check", MODEL, "-t", "coral", "--sarif", "--json", saying="exclude each other")
+
+
+def test_the_list_fits_80_columns_and_knows_what_is_yours(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("targets", "new", "my-pi", "--from", "rpi4")
+    monkeypatch.setenv("COLUMNS", "80")
+    told = cli("targets", "list").out
+    assert max(map(len, told.splitlines())) <= 80
+    assert "raspberry-pi-zero-2-w" in told and "edge-tpu *" in told
+    assert "yours" in told[told.index("my-pi") :].split("├")[0]
