@@ -39,7 +39,7 @@ def load_target(name_or_path: str) -> TargetProfile:
         UsageError: no such device or file, two of that name, or the file is wrong (it says which
             line and key).
     """
-    if name_or_path.endswith(".toml") or "/" in name_or_path or "\\" in name_or_path:
+    if _is_path(name_or_path):
         return profile_of(parse_toml(user_path(name_or_path)))
     wanted = name_or_path.strip().lower()
     documents, broken = _documents()
@@ -76,14 +76,43 @@ def own_names() -> frozenset[str]:
     return frozenset(path.stem for path in own_folder().glob("*.toml"))
 
 
-def target_file(name: str) -> Path:
-    """The file of a profile that is looked up by name.
+def target_file(name_or_path: str) -> Path:
+    """The file that `load_target` reads.
 
     Raises:
         UsageError: as `load_target`.
     """
-    profile = load_target(name)
+    if _is_path(name_or_path):
+        return user_path(name_or_path)
+    profile = load_target(name_or_path)
     return next(path for path in profile_files() if path.stem == profile.name)
+
+
+def refuse_taken_names(profile: TargetProfile, path: Path) -> None:
+    """That a profile can be kept at a path: in the user's folder, names lead to one file each.
+
+    Raises:
+        UsageError: the file has another name, or a name of the profile is that of another one.
+    """
+    if path.parent.resolve() != own_folder().resolve():
+        return
+    if path.stem != profile.name:
+        raise UsageError(
+            f"{path}: in the folder of your own profiles a file is called as its profile, "
+            f"{profile.name}.toml"
+        )
+    for document in _documents()[0]:
+        if document.path.resolve() == path.resolve():
+            continue
+        if taken := {profile.name, *profile.aliases}.intersection(_names(document)):
+            raise UsageError(
+                f"'{sorted(taken)[0]}' is the name of another profile: {document.path}",
+                hint="choose a name of its own",
+            )
+
+
+def _is_path(name_or_path: str) -> bool:
+    return name_or_path.endswith(".toml") or "/" in name_or_path or "\\" in name_or_path
 
 
 def _documents() -> tuple[list[TomlDocument], dict[str, UsageError]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..errors import UsageError
 from ..files import written_whole
 from .folders import BUILT_IN, own_folder
-from .load import load_target, profile_of, target_file
+from .load import load_target, profile_of, refuse_taken_names, target_file
 from .profile import TargetProfile
 from .toml_file import parse_toml_text
 
@@ -93,9 +93,10 @@ def write_profile(text: str, path: Path, *, replace: bool) -> None:
     """Writes a profile's text once it is known to be one.
 
     Raises:
-        UsageError: it is none, the file is there already, or can't be written.
+        UsageError: it is none, another profile has its name, the file is there already, or can't
+            be written.
     """
-    profile_of(parse_toml_text(path, text))
+    refuse_taken_names(profile_of(parse_toml_text(path, text)), path)
     if path.exists() and not replace:
         raise UsageError(f"{path} is there already", hint="give --replace to write over it")
     with written_whole(path) as temporary:

@@ -49,3 +49,32 @@ def test_files_are_written_whole_and_only_over_others_if_said_so(tmp_path: Path)
         write_profile('colour = "red"\n' + text, path, replace=True)
     assert path.read_text() == text
     assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_names_in_the_users_folder_are_those_of_one_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_TARGETS", str(tmp_path))
+    with pytest.raises(UsageError, match="'raspberry-pi-5' is the name of another profile"):
+        write_profile(
+            copy_text("raspberry-pi-5", "rpi4"), tmp_path / "raspberry-pi-5.toml", replace=False
+        )
+    with pytest.raises(UsageError, match="'rpi4' is the name of another profile"):
+        write_profile(copy_text("rpi4", "rpi4"), tmp_path / "rpi4.toml", replace=False)
+    with pytest.raises(UsageError, match="a file is called as its profile"):
+        write_profile(copy_text("mine", "rpi4"), tmp_path / "yours.toml", replace=False)
+    assert list(tmp_path.iterdir()) == []
+    write_profile(copy_text("mine", "rpi4"), tmp_path / "mine.toml", replace=False)
+    write_profile(copy_text("mine", "rpi5"), tmp_path / "mine.toml", replace=True)
+    assert load_target("mine").title.startswith("Raspberry Pi 5")
+    write_profile(copy_text("rpi4", "rpi4"), tmp_path / "elsewhere" / "rpi4.toml", replace=False)
+
+
+def test_a_copy_of_a_file_is_one_of_that_file(tmp_path: Path) -> None:
+    """Of the file that is named, and not of the built-in profile that is called alike."""
+    path = tmp_path / "changed.toml"
+    text = profile_text(load_target("rpi4").model_copy(update={"title": "A Pi of mine"}))
+    path.write_text(text)
+    assert "A Pi of mine" in copy_text("mine", str(path))
+    path.write_text(text.replace('name = "raspberry-pi-4"', 'name = "other"', 1))
+    assert "A Pi of mine" in copy_text("mine", str(path))
