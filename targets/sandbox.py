@@ -88,7 +88,7 @@ class Sandbox:
             "function": function,
             "arguments": arguments,
             "memory_bytes": memory_bytes,
-            "folder": str(Path.cwd()),
+            "folder": _folder(),
         }
         with self._lock:
             deadline = time.monotonic() + timeout_s
@@ -193,6 +193,14 @@ class _Child:
         while chunk := self._process.stderr.read(_CHUNK_BYTES):
             self._words += chunk
             del self._words[:-_WORDS_BYTES]
+
+
+def _folder() -> str | None:
+    """The working folder, which relative paths are about; None where it has been removed."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return None
 
 
 def _ended(child: _Child, what: str, memory_bytes: int | None) -> UsageError:

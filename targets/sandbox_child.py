@@ -47,7 +47,8 @@ def _read(requests: int, lines: queue.SimpleQueue[bytes]) -> None:
 
 
 def _answer(request: dict[str, Any]) -> bytes:
-    os.chdir(request["folder"])
+    if request["folder"] is not None:
+        os.chdir(request["folder"])
     _limit_memory(request["memory_bytes"])
     out_of_memory = False
     try:

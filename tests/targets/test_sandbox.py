@@ -184,3 +184,13 @@ def test_every_error_of_the_tree_can_come_back() -> None:
     for kind in kinds:
         kinds += kind.__subclasses__()
         assert kind("m", hint="h").hint == "h"
+
+
+def test_the_working_folder_may_be_gone(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert sandbox.call("math:sqrt", 4, timeout_s=20, what="counting") == 2
