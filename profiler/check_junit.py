@@ -24,7 +24,7 @@ def junit_document(result: CheckResult, model: Path, target: str) -> str:
         model: the file that was checked.
         target: the name of the device.
     """
-    suite = TestSuite(f"{model} on {target}")
+    suite = TestSuite(_NO_XML.sub("�", f"{model} on {target}"))
     groups: dict[str, list[Finding]] = {}
     for finding in result.findings:
         groups.setdefault(finding.code, []).append(finding)

@@ -5,6 +5,7 @@ Static Analysis Results Interchange Format (SARIF) Version 2.1.0, OASIS Standard
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -70,7 +71,7 @@ def _result(finding: Finding, rule: int, model: Path) -> Result:
     nodes = [LogicalLocation(name=name, kind="object") for name in finding.nodes]
     # A model has no lines, but readers of SARIF show nothing without one.
     place = PhysicalLocation(
-        artifact_location=ArtifactLocation(uri=quote(model.as_posix())),
+        artifact_location=ArtifactLocation(uri=quote(os.fsencode(model.as_posix()))),
         region=Region(start_line=1),
     )
     what = f"{finding.operator} ({finding.count}): " if finding.operator else ""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,3 +68,12 @@ def test_junit_holds_whatever_a_model_calls_its_nodes(name: str, operator: str) 
     result = CheckResult(compatible=False, findings=(finding,))
     root = ET.fromstring(junit_document(result, MODEL, "x"))
     assert str(root[0][0][0].text).startswith("error: ")
+
+
+def test_outputs_hold_whatever_a_file_is_called() -> None:
+    model = Path(os.fsdecode(b"a\x01 b%41\xff.onnx"))
+    root = ET.fromstring(junit_document(RESULT, model, "x"))
+    assert root[0].attrib["name"] == "a\ufffd b%41\ufffd.onnx on x"
+    document = sarif_document(RESULT, model, "x", "0")
+    place = document["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert unquote_to_bytes(place["artifactLocation"]["uri"]) == os.fsencode(model)
