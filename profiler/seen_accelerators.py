@@ -62,8 +62,13 @@ KNOWN: tuple[Known, ...] = (
         source="Coral documentation: the apex driver's device, and the ids on USB and PCIe",
     ),
     _known(
-        "tpu", "Google Tensor TPU", "tpu",
-        {"nodes": ("edgetpu", "edgetpu-soc", "abrolhos", "janeiro", "rio")},
+        "tpu", "Google Tensor TPU", "tpu", {"nodes": ("abrolhos", "janeiro")},
+        support=("litert-nnapi", "onnxruntime-nnapi"),
+        source="Android kernel sources, private/google-modules/edgetpu: the first two generations, "
+        "which LiteRT's compiler for Google Tensor does not know",
+    ),
+    _known(
+        "tpu", "Google Tensor TPU", "tpu", {"nodes": ("edgetpu", "edgetpu-soc", "rio")},
         support=("litert-google-tensor",),
         source="Android kernel sources, private/google-modules/edgetpu: names of its devices",
     ),
@@ -104,7 +109,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     _known(
         "dsp", "TI C71x DSP with matrix accelerator", "dsp",
-        {"remote_processors": ("64800000.dsp",)}, support=("tidl-tflite",),
+        {"remote_processors": ("64800000.dsp",)}, support=("tidl-tflite", "tidl-onnx"),
         source="Linux, k3-j721e-main.dtsi: the C71x DSP's remote processor",
     ),
     _known(

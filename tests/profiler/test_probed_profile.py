@@ -136,3 +136,21 @@ def test_every_accelerator_is_recognised_by_each_of_its_traces() -> None:
     both = seen({"nodes": ["mali0", "hailo0"], "drivers": ["v3d"]})
     assert sorted(accelerator.id for accelerator in both) == ["gpu", "gpu-2", "npu"]
     assert seen({"nodes": None, "drivers": []}) == ()
+
+
+@pytest.mark.parametrize(
+    ("traces", "target"),
+    [
+        ({"nodes": ["abrolhos"]}, "pixel-6"),
+        ({"nodes": ["rio"]}, "pixel-8"),
+        ({"remote_processors": ["64800000.dsp"]}, "beaglebone-ai-64"),
+        ({"nodes": ["apex_0"]}, "coral-dev-board"),
+        ({"nodes": ["galcore"]}, "imx-8m-plus"),
+    ],
+)
+def test_what_is_seen_has_the_tables_of_the_device_that_has_it(
+    traces: dict[str, list[str]], target: str
+) -> None:
+    (accelerator,) = seen(traces)
+    known = {a.kind: a.support for a in load_target(target).accelerators}
+    assert accelerator.support == known[accelerator.kind]
