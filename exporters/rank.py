@@ -123,6 +123,6 @@ def _share(result: CheckResult, accelerator: Accelerator) -> float | None:
     """Share of the multiply-accumulates that the accelerator takes."""
     for placement in result.placements:
         if placement.support in accelerator.support:
-            total = sum(node.macs or 0 for node in placement.nodes)
-            return placement.macs("accelerator") / total if total else None
+            left = placement.share([n for n in placement.nodes if n.place != "accelerator"])
+            return None if left is None or not any(n.macs for n in placement.nodes) else 1 - left
     return None

@@ -105,5 +105,7 @@ def _placement(placement: Placement) -> str:
     return f"{placement.title}: {', '.join(parts)}"
 
 
-def _percent(share: float) -> str:
+def _percent(share: float | None) -> str:
+    if share is None:
+        return "an unknown share"
     return "less than 0.1%" if 0 < share < 0.001 else f"{share:.1%}"

@@ -71,7 +71,7 @@ def settled(asked: Placement, tabled: Placement) -> Placement:
     What a program says of a node often names that node's tensors; it is kept where the table has
     no reason against the node.
     """
-    reasons = {(n.graph, n.index): n.reason for n in tabled.nodes if n.place != "accelerator"}
+    reasons = {(n.graph, n.index): n.reason for n in tabled.nodes if n.place in ("cpu", "nowhere")}
     nodes = tuple(
         node
         if node.place == "accelerator" or (reason := reasons.get((node.graph, node.index))) is None

@@ -192,6 +192,9 @@ def _of_type(
     types = table.spelled_out(rule.types or table.types)
     if not types or used.data is None:
         return
+    if used.data == "undefined":
+        yield _Doubt(None, "the type of its input is unknown")
+        return
     if any(_fits(wanted, used, types) for wanted in types):
         return
     mixed = used.weights is not None and used.weights != used.data

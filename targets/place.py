@@ -61,11 +61,12 @@ def place(
         for at, node in enumerate(graph.nodes):
             verdict = verdicts[graph.name, node.index]
             nodes.append(_placed(graph.name, node, verdict, table, at in kept))
+    assumed = "" if version in (None, table.tables_version) else f"; assumed here: {version}"
     return Placement(
         support=table.id,
         title=table.title,
         answer="tabled",
-        said_by=f"{table.source} ({table.versioned_by} {version or table.tables_version})"
+        said_by=f"{table.source} ({table.versioned_by} {table.tables_version}{assumed})"
         + (f"; last word on the device: {table.decided_by}" if table.decided_by else ""),
         nodes=tuple(nodes),
         partitions=pieces if table.role == "accelerator" else None,

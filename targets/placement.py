@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -49,9 +49,13 @@ class Placement(Model):
     def count(self, place: Place) -> int:
         return sum(node.place == place for node in self.nodes)
 
-    def share(self, nodes: Iterable[NodePlacement]) -> float:
-        """Their part of all multiply-accumulates; of the nodes, where no work is known."""
-        total = sum(node.macs or 0 for node in self.nodes)
-        if total:
+    def share(self, nodes: Sequence[NodePlacement]) -> float | None:
+        """Their part of all multiply-accumulates, at most; of the nodes, where there is no work.
+
+        None where the work of one of them is unknown.
+        """
+        if any(node.macs is None for node in nodes):
+            return None
+        if total := sum(node.macs or 0 for node in self.nodes):
             return sum(node.macs or 0 for node in nodes) / total
-        return sum(1 for _ in nodes) / len(self.nodes) if self.nodes else 0.0
+        return len(nodes) / len(self.nodes) if self.nodes else 0.0

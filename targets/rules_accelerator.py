@@ -11,8 +11,9 @@ from .graph_view import GraphView
 from .judge import CONVERSIONS, Verdict
 from .place import NodeKey
 from .placement import NodePlacement, Placement
-from .profile import Accelerator
+from .profile import Accelerator, TargetProfile
 from .remedies import remedy_for
+from .support_files import support_table
 from .support_table import SupportTable
 
 #: Where more of the work stays on the CPU, the accelerator is not what runs the model.
@@ -45,7 +46,7 @@ def fallback_findings(
         and (node.graph, node.index) not in unpacking
     ]
     share = placement.share(fallback)
-    admitted = allowed is not None and share <= allowed
+    admitted = allowed is not None and share is not None and share <= allowed
     for node in placement.nodes:
         key = (node.graph, node.index)
         if node.place == "accelerator" or key in unpacking:
@@ -77,7 +78,7 @@ def _unpacking(graph: GraphFacts) -> Iterator[NodeKey]:
     """What only unpacks stored values: that is done once, before the first inference."""
     constants = GraphView(graph).constants
     for node in graph.nodes:
-        if all(output in constants for output in node.outputs):
+        if node.outputs and all(output in constants for output in node.outputs):
             yield graph.name, node.index
 
 
@@ -165,6 +166,29 @@ def _not_compiled(
         remedy=f"compile it and deploy what that makes: {' '.join([table.compiler, *options])}",
         source=table.source,
     )
+
+
+def compiled_for_others(
+    facts: ModelFacts, profile: TargetProfile, accelerator: Accelerator | None
+) -> Iterator[Finding]:
+    """A model that was compiled for an accelerator of the device, and is to run without it."""
+    own = set(accelerator.support) if accelerator is not None else set()
+    present = {operator.name: operator.count for operator in facts.operators}
+    for other in profile.accelerators:
+        tables = [t for name in set(other.support) - own if (t := support_table(name)) is not None]
+        for table in tables:
+            if table.compiled_operator in present:
+                yield Finding(
+                    severity="error",
+                    code="custom-operator",
+                    operator=table.compiled_operator,
+                    count=present[table.compiled_operator],
+                    reason=f"the model was compiled for the {other.name}, and nothing else runs "
+                    "what the compiler made",
+                    remedy=f"check it with --accelerator {other.id}, or check the model that it "
+                    "was compiled from",
+                    source=table.source,
+                )
 
 
 def without_table(facts: ModelFacts, accelerator: Accelerator) -> Finding:

@@ -91,7 +91,7 @@ def saturating_weights(facts: ModelFacts, profile: TargetProfile) -> Iterator[Fi
             use.activation_dtype == "uint8"
             and use.weight_dtype == "int8"
             and use.operator != "ConvInteger"  # its kernel adds in 32 bits
-            and (use.max_weight or 0) > _SAFE_WEIGHT
+            and (use.max_weight is None or use.max_weight > _SAFE_WEIGHT)
         ),
         code="saturating-weights",
         reason="without VNNI, sums of uint8 times full-range int8 products saturate: results "

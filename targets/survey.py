@@ -15,7 +15,12 @@ from .oracles import CannotSay
 from .place import NodeKey, judge_all, place
 from .placement import Placement
 from .profile import Accelerator, Runtime, TargetProfile
-from .rules_accelerator import fallback_findings, unreachable, without_table
+from .rules_accelerator import (
+    compiled_for_others,
+    fallback_findings,
+    unreachable,
+    without_table,
+)
 from .rules_kernels import kernel_findings
 from .support_files import kernels_of, support_table, tables_for
 from .support_table import SupportTable
@@ -48,6 +53,7 @@ class Survey:
 
     def findings(self) -> Iterator[Finding]:
         """Everything about the nodes; fills `placements` on the way."""
+        yield from compiled_for_others(self.facts, self.profile, self.accelerator)
         kernels = kernels_of(self.runtime.name)
         lacking: dict[NodeKey, Verdict] = {}
         if kernels is not None:

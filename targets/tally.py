@@ -76,8 +76,11 @@ def tally_quantized(nodes: Iterable[NodeFacts]) -> tuple[QuantizedProducts, ...]
             use.dynamic,
         )
         counts[key] = counts.get(key, 0) + 1
-        known = [w for w in (largest.get(key), use.max_weight) if w is not None]
-        largest[key] = max(known, default=None)
+        before = largest.get(key, 0)
+        if before is None or use.max_weight is None:
+            largest[key] = None
+        else:
+            largest[key] = max(before, use.max_weight)
     return tuple(
         QuantizedProducts(k[0], counts[k], *k[1:], largest[k]) for k in sorted(counts, key=str)
     )

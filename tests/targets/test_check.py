@@ -468,6 +468,16 @@ def test_saturating_weights(tmp_path: Path, operator_format: bool) -> None:
         assert found(facts, profile) == {}
 
 
+def test_weights_that_nobody_read_may_saturate(tmp_path: Path) -> None:
+    facts = inspect_model(quantized(tmp_path))
+    known = [dataclasses.replace(use, max_weight=64) for use in facts.quantized]
+    assert "saturating-weights" not in found(
+        dataclasses.replace(facts, quantized=tuple(known)), X86
+    )
+    unread = [dataclasses.replace(use, max_weight=None) for use in facts.quantized]
+    assert "saturating-weights" in found(dataclasses.replace(facts, quantized=tuple(unread)), X86)
+
+
 def test_wide_activations(tmp_path: Path) -> None:
     facts = inspect_model(quantized(tmp_path, activations="QUInt16"))
     assert "0.34 times" in found(facts, ARM)["wide-activations"].reason
@@ -482,6 +492,10 @@ def test_models_for_the_edge_tpu_are_compiled() -> None:
     compiled = renamed(golden("conv_int8"), "custom::edgetpu-custom-op")
     assert "accelerator-not-compiled" not in found(compiled, CORAL)
     assert "accelerator-not-compiled" not in found(golden("conv_int8"), ARM)
+    without = check(compiled, CORAL, CheckOptions(accelerator="none", ask=False))
+    assert not without.compatible
+    assert [f.code for f in without.findings if f.severity == "error"] == ["custom-operator"]
+    assert "--accelerator edge-tpu" in without.findings[0].remedy
 
 
 def test_the_tables_agree_with_the_installed_runtime() -> None:

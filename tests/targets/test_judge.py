@@ -91,6 +91,11 @@ def test_types() -> None:
     assert verdict({}, {"dtype": "int16"}, types=["int8"]).code == "type-not-supported"
 
 
+def test_a_type_that_nobody_knows_is_no_no() -> None:
+    found = verdict({"types": ["float32"]}, {"dtype": "undefined"})
+    assert (found.answer, found.reason) == ("unknown", "the type of its input is unknown")
+
+
 def test_types_of_lookups_are_those_of_the_table() -> None:
     making = Making()
     making.tensor("words", "int8", (100, 8), constant=True)

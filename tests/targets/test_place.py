@@ -130,6 +130,10 @@ def test_nodes_of_an_accelerator() -> None:
     assert Placement.model_validate_json(placement.model_dump_json()) == placement
 
 
+def test_the_version_of_the_device_is_told_beside_that_of_the_table() -> None:
+    assert place(model(chain("A")), AB, "1.5").said_by == "the test (TestRT 2.0; assumed here: 1.5)"
+
+
 def test_what_is_unknown_cuts_the_graph() -> None:
     unsure = AB.model_copy(update={"complete": False})
     placement = place(model(chain("A", "X", "B")), unsure, "1.0")
@@ -224,6 +228,28 @@ def test_unpacking_stored_values_is_no_fallback(tables: dict[str, SupportTable])
     assert [node.place for node in result.placements[-1].nodes] == ["cpu", "accelerator"]
 
 
+def test_a_node_without_results_is_a_fallback_too(tables: dict[str, SupportTable]) -> None:
+    tables["edge-tpu"] = AB
+    making = Making()
+    making.node("A", ["x"], ["y"])
+    making.node("ASSIGN_VARIABLE", ["y"], [])
+    result, (finding,) = checked(model(making.graph(("x",), ("y",))), ask=False)
+    assert not result.compatible
+    assert (finding.code, finding.operator) == ("accelerator-fallback", "ASSIGN_VARIABLE")
+
+
+def test_a_fallback_of_unknown_work_is_not_admitted(tables: dict[str, SupportTable]) -> None:
+    tables["edge-tpu"] = AB
+    making = Making()
+    for at, (operator, macs) in enumerate([("A", 1000), ("X", None), ("A", 1000)]):
+        making.node(operator, [f"t{at}"], [f"t{at + 1}"], macs=macs)
+    graph = making.graph(("t0",), ("t3",))
+    assert not checked(model(graph), ask=False, allow_fallback=0.9)[0].compatible
+    placement = checked(model(graph), ask=False)[0].placements[-1]
+    assert placement.share(placement.nodes[1:2]) is None
+    assert placement.share(placement.nodes[:1]) == 0.5
+
+
 def test_what_nobody_knows_is_said(tables: dict[str, SupportTable]) -> None:
     tables["edge-tpu"] = AB.model_copy(update={"complete": False})
     result, (finding,) = checked(model(chain("A", "X")), ask=False)
@@ -295,6 +321,9 @@ def test_what_is_asked_keeps_its_own_reasons_where_the_table_has_none() -> None:
         n.reason for n in settled(tabled.model_copy(update={"nodes": tuple(own)}), tabled).nodes
     ]
     assert reasons == ["a_0 is too wide", "the Test accelerator has no such operator"]
+    unsure = place(model(chain("X")), AB.model_copy(update={"complete": False}), None)
+    said = unsure.model_copy(update={"nodes": (own[0],)})
+    assert settled(said, unsure).nodes[0].reason == "a_0 is too wide", "nobody says, the asked does"
 
 
 def test_a_runtime_without_a_kernel(tables: dict[str, SupportTable]) -> None:

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.targets.dtypes import tensor_bytes
-from edgewright.targets.tally import NodeFacts, Step, constant_bytes, peak_bytes, tally_operators
+from edgewright.targets.tally import (
+    NodeFacts,
+    QuantizedUse,
+    Step,
+    constant_bytes,
+    peak_bytes,
+    tally_operators,
+    tally_quantized,
+)
 from edgewright.targets.versions import at_least, first_with_opset, newest_at
 
 
@@ -21,6 +29,15 @@ def test_shared_constants_count_once_in_a_model_and_once_for_each_operator() -> 
     assert (first.dtypes, first.float_count) == (("float32", "int8"), 1)
     assert (second.macs, second.weight_bytes, second.float_count) == (None, 10, 1)
     assert constant_bytes(nodes) == 11
+
+
+def test_the_largest_weight_is_known_where_all_are() -> None:
+    uses = [QuantizedUse("uint8", "int8", True, False, weight) for weight in (3, 70, 5)]
+    nodes = [NodeFacts("Conv", frozenset({"uint8"}), quantized=use) for use in uses]
+    assert [use.max_weight for use in tally_quantized(nodes)] == [70]
+    unread = QuantizedUse("uint8", "int8", True, False, None)
+    nodes.insert(1, NodeFacts("Conv", frozenset({"uint8"}), quantized=unread))
+    assert [use.max_weight for use in tally_quantized(nodes)] == [None]
 
 
 def test_sub_byte_types_are_packed() -> None:
