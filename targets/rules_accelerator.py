@@ -114,8 +114,10 @@ def _step(
     return "change what stands before it and does not run there"
 
 
-def _admitting(share: float) -> str:
+def _admitting(share: float | None) -> str:
     """How the check passes as the model is, with the share that all fallback has."""
+    if share is None:
+        return "; or export with fixed shapes, so that the share of the fallback is known"
     if share == 0:
         return "; or admit it, as no multiply-accumulates stay on the CPU: --allow-fallback 0"
     if share > _MOST_ADMITTED:
