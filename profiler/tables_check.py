@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -9,12 +10,23 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ..targets.finding import CheckResult, Finding, Severity
-from ..targets.placement import Placement
+from ..targets.placement import Place, Placement
 
 _STYLE: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 
 #: Names of nodes that are shown of each finding; --json has up to 20.
 _NAMES = 3
+
+_MORE = " (each node, and the sources of tables: --json)"
+
+#: Kinds of operators that are named of what an accelerator leaves.
+_KINDS = 6
+
+_LEFT: tuple[tuple[Place, str], ...] = (
+    ("cpu", "left to the CPU"),
+    ("nowhere", "no kernel for"),
+    ("unknown", "nobody says of"),
+)
 
 
 def check_table(result: CheckResult, target: str) -> RenderableType:
@@ -30,20 +42,21 @@ def check_table(result: CheckResult, target: str) -> RenderableType:
     for group in groups.values():
         parts += _findings(group)
     if result.placements:
-        parts += [Text("where the operators run", style="bold"), *_placements(result), Text()]
+        head = Text.assemble(("where the operators run", "bold"), (_MORE, "dim"))
+        parts += [head, *_placements(result), Text()]
     verdict = Text.assemble(
         ("fits ", "bold green") if result.compatible else ("does not fit ", "bold red"), target
     )
-    verdict.append(f": {_counts(result)}" if result.findings else ": no findings")
+    counts = _counts([group[0].severity for group in groups.values()])
+    verdict.append(f": {counts or 'no findings'}")
     return Group(*parts, verdict)
 
 
-def _counts(result: CheckResult) -> str:
+def _counts(severities: Sequence[Severity]) -> str:
     counts: list[str] = []
-    for severity, plural in (("error", "errors"), ("warning", "warnings"), ("info", "remarks")):
-        count = sum(finding.severity == severity for finding in result.findings)
-        if count:
-            counts.append(f"{count} {plural if count > 1 else plural[:-1]}")
+    for severity, name in (("error", "error"), ("warning", "warning"), ("info", "remark")):
+        if count := severities.count(severity):
+            counts.append(_plural(count, name))
     return ", ".join(counts)
 
 
@@ -75,7 +88,11 @@ def _where(finding: Finding) -> str:
 def _placements(result: CheckResult) -> Iterator[RenderableType]:
     for placement in result.placements:
         yield _below(_placement(placement))
-        yield _below(f"{placement.answer}: {placement.said_by}", "dim", columns=4)
+        for place, words in _LEFT:
+            if left := _left(placement, place, words):
+                yield _below(left, columns=4)
+        said_by = placement.said_by if placement.answer == "asked" else placement.judged_for
+        yield _below(f"{placement.answer}: {said_by}", "dim", columns=4)
         for note in placement.notes:
             yield _below(note, "dim", columns=4)
 
@@ -87,25 +104,40 @@ def _below(text: str, style: str = "", columns: int = 2) -> Padding:
 
 def _placement(placement: Placement) -> str:
     """How much runs where."""
+    on_cpu = placement.partitions is None
+    count = placement.count("cpu" if on_cpu else "accelerator")
     total = len(placement.nodes)
-    parts = []
-    if placement.partitions is None:
-        parts.append(f"{placement.count('cpu')} of {total} operators on the CPU")
-    else:
-        there = placement.count("accelerator")
-        pieces = f" in {placement.partitions} partition{'s' if placement.partitions != 1 else ''}"
-        parts.append(f"{there or 'none'} of {total} operators{pieces if there else ''}")
-        rest = [node for node in placement.nodes if node.place in ("cpu", "nowhere")]
-        if rest:
-            parts.append(f"{_percent(placement.share(rest))} of the MACs on the CPU")
-    if unknown := placement.count("unknown"):
-        parts.append(f"{unknown} unknown")
-    if nowhere := placement.count("nowhere"):
-        parts.append(f"no kernel for {nowhere}")
-    return f"{placement.title}: {', '.join(parts)}"
+    of = _plural(total, "operator")
+    told = f"all {of}" if count == total > 1 else f"{count or 'none'} of {of}"
+    if on_cpu:
+        return f"CPU ({placement.title}): can run {told}"
+    if not count:
+        return f"{placement.title}: runs {told}"
+    return f"{placement.title}: runs {told} in {_plural(placement.partitions or 0, 'partition')}"
+
+
+def _left(placement: Placement, place: Place, words: str) -> str:
+    """The operators that stay in a place, those with most nodes first, and their work."""
+    nodes = [node for node in placement.nodes if node.place == place]
+    if not nodes or (place == "cpu" and placement.partitions is None):
+        return ""
+    kinds = Counter(node.operator for node in nodes).most_common()
+    named = ", ".join(f"{operator} {count}x" for operator, count in kinds[:_KINDS])
+    more = f" and {_plural(len(kinds) - _KINDS, 'kind')} more" if len(kinds) > _KINDS else ""
+    work = placement.share(nodes)
+    counted = any(node.macs != 0 for node in placement.nodes)
+    share = f"; {_percent(work)} of the MACs" if counted else ""
+    own = "left to LiteRT's own kernels" if placement.support == "xnnpack" else words
+    return f"{own}: {named}{more}{share}"
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _percent(share: float | None) -> str:
     if share is None:
         return "an unknown share"
-    return "less than 0.1%" if 0 < share < 0.001 else f"{share:.1%}"
+    if share in (0.0, 1.0):
+        return "all" if share else "none"
+    return "less than 0.1%" if share < 0.001 else f"{share:.1%}"

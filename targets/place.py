@@ -62,14 +62,16 @@ def place(
             verdict = verdicts[graph.name, node.index]
             nodes.append(_placed(graph.name, node, verdict, table, at in kept))
     assumed = "" if version in (None, table.tables_version) else f"; assumed here: {version}"
+    judged_for = f"{table.versioned_by} {table.tables_version}{assumed}"
     return Placement(
         support=table.id,
         title=table.title,
         answer="tabled",
-        said_by=f"{table.source} ({table.versioned_by} {table.tables_version}{assumed})"
-        + (f"; last word on the device: {table.decided_by}" if table.decided_by else ""),
+        said_by=f"{table.source} ({judged_for})",
+        judged_for=judged_for,
         nodes=tuple(nodes),
         partitions=pieces if table.role == "accelerator" else None,
+        notes=(f"last word on the device: {table.decided_by}",) if table.decided_by else (),
     )
 
 

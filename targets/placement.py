@@ -36,6 +36,9 @@ class Placement(Model):
     title: str
     answer: Answer
     said_by: str = Field(description="program and version that was asked, or the table's source")
+    judged_for: str | None = Field(
+        default=None, description="the version that a table was read for, e.g. 'TensorFlow 2.5'"
+    )
     nodes: tuple[NodePlacement, ...]
     partitions: int | None = Field(description="pieces on the accelerator; None if unknown")
     notes: tuple[str, ...] = Field(

@@ -236,13 +236,16 @@ def test_checks_are_whole(width: int) -> None:
     """Reasons and remedies are wrapped, not cropped; what is named stays in one piece."""
     coral = load_target("coral-dev-board")
     making = Making()
-    making.node("X", ["in"], ["out"], macs=10)
+    making.node("X", ["in"], ["mid"], macs=10)
+    making.node("X", ["mid"], ["out"], macs=10)
     result = check(model(making.graph(("in",), ("out",))), coral, CheckOptions(ask=False))
     text = " ".join(printed(check_table(result, coral.title), width).split())
     for finding in result.findings:
         assert finding.reason in text
         assert f"-> {finding.remedy}" in text
         assert all(name in text for name in finding.nodes)
-    assert "fits Google Coral Dev Board (1 GB)" in text
+    assert "fit Google Coral Dev Board (1 GB): 1 error, 1 warning, 1 remark" in text
     for placement in result.placements:
-        assert placement.said_by in text
+        assert f"tabled: {placement.judged_for}" in text
+    assert "runs none of 2 operators" in text
+    assert "nobody says of: X 2x; all of the MACs" in text

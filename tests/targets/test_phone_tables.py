@@ -75,13 +75,13 @@ def test_nobody_says_what_google_tensor_takes_but_what_it_does_not() -> None:
     places = {node.operator: node.place for node in placement.nodes}
     assert places["DENSIFY"] == "cpu"
     assert places["CONV_2D"] == "unknown"
-    assert "last word on the device: Google's Tensor compiler" in placement.said_by
+    assert "last word on the device: Google's Tensor compiler" in placement.notes
 
 
 def test_npu_compilers_take_whole_models_as_far_as_their_lists_say() -> None:
     for support in ("litert-qualcomm", "litert-neuropilot"):
         assert not left(placed("lite0-int8", support))
-        assert "SDK" in placed("lite0-int8", support).said_by
+        assert "SDK" in placed("lite0-int8", support).notes[0]
     assert placed("emotion", "litert-qualcomm").count("unknown") == 9, "hybrid convolutions"
 
 
