@@ -11,6 +11,7 @@ def check_document(result: CheckResult) -> dict[str, Any]:
     """What `edgewright check --json` prints."""
     return {
         "compatible": result.compatible,
+        "needs": [need.model_dump(mode="json") for need in result.needs],
         "findings": [finding.model_dump(mode="json") for finding in result.findings],
         "placements": [placement.model_dump(mode="json") for placement in result.placements],
     }

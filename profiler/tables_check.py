@@ -10,7 +10,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ..targets.finding import CheckResult, Finding, Severity
+from ..targets.need import Need
 from ..targets.placement import Place, Placement
+from .units import size_text
 
 _STYLE: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 
@@ -44,6 +46,8 @@ def check_table(result: CheckResult, target: str) -> RenderableType:
     if result.placements:
         head = Text.assemble(("where the operators run", "bold"), (_MORE, "dim"))
         parts += [head, *_placements(result), Text()]
+    if result.needs:
+        parts += [Text("what it needs", style="bold"), *map(_need, result.needs), Text()]
     verdict = Text.assemble(
         ("fits ", "bold green") if result.compatible else ("does not fit ", "bold red"), target
     )
@@ -114,6 +118,12 @@ def _placement(placement: Placement) -> str:
     if not count:
         return f"{placement.title}: runs {told}"
     return f"{placement.title}: runs {told} in {_plural(placement.partitions or 0, 'partition')}"
+
+
+def _need(need: Need) -> RenderableType:
+    if need.allowed_bytes is None:
+        return _below(need.told)
+    return _below(f"{need.told}; {need.limit} is {size_text(need.allowed_bytes)}")
 
 
 def _left(placement: Placement, place: Place, words: str) -> str:

@@ -10,7 +10,7 @@ from .facts import ModelFacts
 from .finding import CheckResult, Finding, in_order, with_nodes
 from .placement import Placement
 from .profile import TargetProfile
-from .rules_memory import file_size, memory
+from .rules_memory import file_size, memory, needs
 from .rules_quantized import (
     dynamic_convolutions,
     four_bit_convolutions,
@@ -90,7 +90,8 @@ def check(
     accelerator = chosen_accelerator(profile, options.accelerator)
     answers = answers or Answers()
     findings = [finding for rule in RULES for finding in rule(facts, device)]
-    findings += memory(facts, device, answers if options.ask else None)
+    asked = answers if options.ask else None
+    findings += memory(facts, device, asked)
     runtime = device.runtime_for(facts.format)
     placements: tuple[Placement, ...] = ()
     on_cpu = True
@@ -105,4 +106,5 @@ def check(
         compatible=all(finding.severity != "error" for finding in findings),
         findings=in_order(with_nodes(finding, facts) for finding in findings),
         placements=placements,
+        needs=needs(facts, device, asked) if runtime is not None else (),
     )

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from .codes import Code
 from .facts import ModelFacts
+from .need import Need
 from .placement import Answer, Placement
 from .profile import Model
 
@@ -42,6 +43,7 @@ class CheckResult(Model):
     compatible: bool
     findings: tuple[Finding, ...]
     placements: tuple[Placement, ...] = ()
+    needs: tuple[Need, ...] = ()
 
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from .abilities import RUNTIME_BASE_BYTES, is_microcontroller
 from .answers import Answers
 from .facts import ModelFacts
 from .finding import Finding
+from .need import Need
 from .oracles import CannotSay
 from .placement import Answer
 from .profile import TargetProfile
@@ -16,22 +18,28 @@ from .profile import TargetProfile
 _NEAR = 0.75
 
 
+def needs(facts: ModelFacts, profile: TargetProfile, answers: Answers | None) -> tuple[Need, ...]:
+    """What the model takes of the device, whether it fits or not.
+
+    Args:
+        answers: of who can be asked; None: nobody is.
+    """
+    return (_file(facts, profile), *_memory(facts, profile, answers)[0])
+
+
 def file_size(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
     """The file must not be bigger than the device's limit, or than its flash memory."""
-    most = profile.limits.max_model_bytes if profile.limits else None
-    flash = profile.memory.flash_bytes
-    size = facts.size_bytes
-    for allowed, what in ((most, "the device's limit"), (flash, "its flash memory")):
-        if allowed is not None and size > allowed:
-            yield Finding(
-                severity="error",
-                code="file-too-large",
-                reason=f"the model has {_size(size)}, {what} is {_size(allowed)}",
-                remedy=_smaller(facts, profile),
-                source=profile.memory.source if allowed is flash else None,
-            )
-            return
-    if flash is not None and size > _NEAR * flash:
+    need = _file(facts, profile)
+    size, allowed, flash = need.needed_bytes, need.allowed_bytes, profile.memory.flash_bytes
+    if allowed is not None and size > allowed:
+        yield Finding(
+            severity="error",
+            code="file-too-large",
+            reason=f"{need.told}, {need.limit} is {_size(allowed)}",
+            remedy=_smaller(facts, profile),
+            source=profile.memory.source if allowed == flash else None,
+        )
+    elif flash is not None and size > _NEAR * flash:
         yield Finding(
             severity="warning",
             code="flash-near-limit",
@@ -51,62 +59,94 @@ def memory(facts: ModelFacts, profile: TargetProfile, answers: Answers | None) -
     Args:
         answers: of who can be asked; None: nobody is.
     """
+    found, refusal = _memory(facts, profile, answers)
+    if refusal is not None:
+        yield Finding(
+            severity="info",
+            code="arena-not-measured",
+            reason=f"the arena is estimated from the activations: {refusal.message}",
+            remedy=refusal.hint or "measure it on the device",
+            answer="unknown",
+        )
+    for need in found:
+        yield from _against(facts, profile, need)
+
+
+def _file(facts: ModelFacts, profile: TargetProfile) -> Need:
+    most = profile.limits.max_model_bytes if profile.limits else None
+    limits = ((most, "the device's limit"), (profile.memory.flash_bytes, "its flash memory"))
+    given = [(allowed, whose) for allowed, whose in limits if allowed is not None]
+    allowed, whose = min(given, default=(None, None))
+    return Need(
+        what="file",
+        needed_bytes=facts.size_bytes,
+        allowed_bytes=allowed,
+        limit=whose,
+        told=f"the model has {_size(facts.size_bytes)}",
+        answer="tabled",
+    )
+
+
+def _memory(
+    facts: ModelFacts, profile: TargetProfile, answers: Answers | None
+) -> tuple[list[Need], CannotSay | None]:
+    """What it takes at run time, as far as known; and why TFLite Micro could not be asked."""
     runtime = profile.runtime_for(facts.format)
-    if runtime is not None and runtime.name == "tflite_micro":
-        yield from _arena(facts, profile, answers)
-        return
-    base = RUNTIME_BASE_BYTES[runtime.name] if runtime else 0
     activations = facts.peak_activation_bytes
+    if runtime is not None and runtime.name == "tflite_micro":
+        refusal = None
+        if answers is not None:
+            try:
+                arena = answers.arena(facts)
+            except CannotSay as error:
+                refusal = error
+            else:
+                told = f"its arena takes {_size(arena.total_bytes)} ({arena.said_by})"
+                return [_running(profile, "arena", arena.total_bytes, told, "asked")], None
+        if activations is None:
+            return [], refusal
+        told = f"its arena takes at least {_size(activations)} (an estimate: activations alone)"
+        return [_running(profile, "arena", activations, told, "tabled")], refusal
+    base = RUNTIME_BASE_BYTES[runtime.name] if runtime else 0
     parts = (
         f"weights {_size(facts.weight_bytes)}, activations "
         f"{'unknown' if activations is None else _size(activations)}, runtime {_size(base)}"
     )
     total = facts.weight_bytes + (activations or 0) + base
     told = f"it needs at least about {_size(total)} (an estimate: {parts})"
-    yield from _against(facts, profile, total, told, "tabled")
+    return [_running(profile, "memory", total, told, "tabled")], None
 
 
-def _arena(facts: ModelFacts, profile: TargetProfile, answers: Answers | None) -> Iterator[Finding]:
-    if answers is not None:
-        try:
-            arena = answers.arena(facts)
-        except CannotSay as error:
-            yield Finding(
-                severity="info",
-                code="arena-not-measured",
-                reason=f"the arena is estimated from the activations: {error.message}",
-                remedy=error.hint or "measure it on the device",
-                answer="unknown",
-            )
-        else:
-            told = f"its arena takes {_size(arena.total_bytes)} ({arena.said_by})"
-            yield from _against(facts, profile, arena.total_bytes, told, "asked")
-            return
-    activations = facts.peak_activation_bytes
-    if activations is not None:
-        told = f"its arena takes at least {_size(activations)} (an estimate: activations alone)"
-        yield from _against(facts, profile, activations, told, "tabled")
-
-
-def _against(
-    facts: ModelFacts, profile: TargetProfile, total: int, told: str, answer: Answer
-) -> Iterator[Finding]:
+def _running(
+    profile: TargetProfile, what: Literal["memory", "arena"], total: int, told: str, answer: Answer
+) -> Need:
     ram = profile.memory.ram_bytes
     limit = profile.limits.max_memory_bytes if profile.limits else None
     allowed = min(limit or ram, ram)
-    if total <= _NEAR * allowed:
+    return Need(
+        what=what,
+        needed_bytes=total,
+        allowed_bytes=allowed,
+        limit="the device's RAM" if allowed == ram else "the device's limit",
+        told=told,
+        answer=answer,
+    )
+
+
+def _against(facts: ModelFacts, profile: TargetProfile, need: Need) -> Iterator[Finding]:
+    allowed = need.allowed_bytes
+    if allowed is None or need.needed_bytes <= _NEAR * allowed:
         return
-    over = total > allowed
-    what = "the device's RAM" if allowed == ram else "the device's limit"
+    over = need.needed_bytes > allowed
     yield Finding(
         severity="error" if over else "warning",
         code="memory-over-limit" if over else "memory-near-limit",
-        reason=f"{told}; {what} is {_size(allowed)}",
+        reason=f"{need.told}; {need.limit} is {_size(allowed)}",
         remedy=f"make inputs smaller; {_smaller(facts, profile)}",
         source=profile.memory.source
-        if allowed == ram or not profile.limits
+        if allowed == profile.memory.ram_bytes or not profile.limits
         else profile.limits.source,
-        answer=answer,
+        answer=need.answer,
     )
 
 

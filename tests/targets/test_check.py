@@ -283,6 +283,14 @@ def test_memory() -> None:
     assert under(400_000_000)["memory-near-limit"].severity == "warning"
     assert under(600_000_000) == {}
     assert "--recipe int8-dynamic" in over.remedy
+    file, needed = check(facts, device("asimd", ram_bytes=2**30)).needs
+    assert (file.needed_bytes, file.allowed_bytes) == (facts.size_bytes, None)
+    assert (needed.what, needed.limit, needed.allowed_bytes) == (
+        "memory",
+        "the device's RAM",
+        2**30,
+    )
+    assert needed.needed_bytes > facts.weight_bytes
     assert "RAM is 256 MB" in under(None, ram=256_000_000)["memory-over-limit"].reason
     unknown = dataclasses.replace(facts, peak_activation_bytes=None)
     small = device("asimd", ram_bytes=256_000_000)
@@ -437,6 +445,10 @@ def test_the_arena_is_what_tflite_micro_says() -> None:
     assert "TFLite Micro" in over.reason
     assert [f.code for f in of(takes)] == ["memory-near-limit"]
     assert of(2 * takes) == []
+    file, needed = check(facts, microcontroller(ram_bytes=2 * takes), answers=answers).needs
+    assert (file.what, file.needed_bytes) == ("file", facts.size_bytes)
+    assert (needed.what, needed.answer) == ("arena", "asked")
+    assert (needed.needed_bytes, needed.allowed_bytes) == (takes, 2 * takes)
     unread = dataclasses.replace(facts, path=Path("gone.tflite"))
     codes = {f.code for f in check(unread, microcontroller()).findings}
     assert "arena-not-measured" in codes
