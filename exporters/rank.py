@@ -31,6 +31,7 @@ class RankedTarget:
         accelerator_share: share of the multiply-accumulates there; None where unknown.
         errors: how many findings speak against it.
         warnings: how many say that it runs worse than it need.
+        unknown: how many of those say that nobody knows whether something runs.
         reason: why that precision, or the first finding that speaks against it.
         remedy: what to do about that.
     """
@@ -45,6 +46,7 @@ class RankedTarget:
     accelerator_share: float | None
     errors: int
     warnings: int
+    unknown: int
     reason: str
     remedy: str
 
@@ -56,13 +58,15 @@ def rank(
 ) -> list[RankedTarget]:
     """Every device, those that the model fits first, with fewest warnings before others.
 
+    What nobody knows is no yes: such devices come after those that are known to fit.
+
     A float model is judged in each precision that the device's ladder would try, the one expected
     to be fastest first; one that is quantized as it is. Nothing here says how fast a device is.
     """
     options = options or CheckOptions()
     answers = Answers()
     ranked = [_ranked(facts, target, options, answers) for target in targets]
-    return sorted(ranked, key=lambda r: (not r.fits, r.warnings, r.errors, r.target))
+    return sorted(ranked, key=lambda r: (not r.fits, r.unknown > 0, r.warnings, r.errors, r.target))
 
 
 def _ranked(
@@ -114,6 +118,7 @@ def _row(
         accelerator_share=_share(result, accelerator) if accelerator and runtime else None,
         errors=counts["error"],
         warnings=counts["warning"],
+        unknown=result.unknown,
         reason=first.reason if first else reason,
         remedy=first.remedy if first else "",
     )

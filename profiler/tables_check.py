@@ -48,12 +48,17 @@ def check_table(result: CheckResult, target: str) -> RenderableType:
         parts += [head, *_placements(result), Text()]
     if result.needs:
         parts += [Text("what it needs", style="bold"), *map(_need, result.needs), Text()]
-    verdict = Text.assemble(
-        ("fits ", "bold green") if result.compatible else ("does not fit ", "bold red"), target
-    )
+    verdict = Text.assemble(_fits(result), target)
     counts = _counts([group[0].severity for group in groups.values()])
     verdict.append(f": {counts or 'no findings'}")
     return Group(*parts, verdict)
+
+
+def _fits(result: CheckResult) -> tuple[str, str]:
+    """What nobody knows is no yes."""
+    if not result.compatible:
+        return "does not fit ", "bold red"
+    return ("may fit ", "bold yellow") if result.unknown else ("fits ", "bold green")
 
 
 def _counts(severities: Sequence[Severity]) -> str:

@@ -22,17 +22,26 @@ def rank_table(ranked: Sequence[RankedTarget]) -> RenderableType:
     for row in ranked:
         table.add_row(
             row.target,
-            Text("yes", style="green") if row.fits else Text("no", style="red"),
+            _fits(row),
             _precision(row),
             _where(row),
             str(row.warnings or ""),
         )
     lines = [Text(f"{', '.join(names)}: {why}") for why, names in _reasons(ranked).items()]
-    fitting = sum(row.fits for row in ranked)
+    fitting = sum(row.fits and not row.unknown for row in ranked)
+    perhaps = sum(row.fits and row.unknown > 0 for row in ranked)
     note = "; (predicted): that precision is still to be made and checked"
     told = f"fits {fitting} of {len(ranked)} devices"
+    if perhaps:
+        told += f", perhaps {perhaps} more: `edgewright check` says what nobody knows"
     predicted = any(row.predicted and row.fits for row in ranked)
     return Group(table, *lines, Text(told + (note if predicted else "")))
+
+
+def _fits(row: RankedTarget) -> Text:
+    if not row.fits:
+        return Text("no", style="red")
+    return Text("perhaps", style="yellow") if row.unknown else Text("yes", style="green")
 
 
 def _reasons(ranked: Sequence[RankedTarget]) -> dict[str, list[str]]:

@@ -45,6 +45,11 @@ class CheckResult(Model):
     placements: tuple[Placement, ...] = ()
     needs: tuple[Need, ...] = ()
 
+    @property
+    def unknown(self) -> int:
+        """How many findings say that nobody knows whether something runs."""
+        return sum(f.severity == "warning" and f.answer == "unknown" for f in self.findings)
+
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 

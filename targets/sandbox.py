@@ -209,7 +209,8 @@ def _ended(child: _Child, what: str, memory_bytes: int | None) -> UsageError:
     if "bad_alloc" in words or "MemoryError" in words:
         return _out_of_memory(what, memory_bytes)
     if code < 0:
-        name = signal.Signals(-code).name
+        known = {int(each): each.name for each in signal.Signals}
+        name = known.get(-code, f"signal {-code}")
         hint = "the system may have run out of memory" if name == "SIGKILL" else _DAMAGED
         return UsageError(f"{what} crashed ({name})", hint=hint)
     last = words.strip().splitlines()

@@ -74,6 +74,9 @@ def test_check_says_yes_and_no(cli: Cli) -> None:
 
 def test_check_takes_a_runtime_and_an_accelerator(cli: Cli) -> None:
     tiny = Path(__file__).parent / "golden" / "targets_conv_int8.tflite"
+    unknown = cli("check", str(tiny), "-t", "pixel-9", "--accelerator", "tpu", "--no-ask")
+    assert unknown.code == 0
+    assert "may fit Google Pixel 9" in unknown.out, "what nobody knows is no yes"
     promised = cli("check", tiny, "-t", "coral", "--no-ask")
     assert "accelerator-not-compiled" in promised.out
     alone = cli(

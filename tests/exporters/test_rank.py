@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from edgewright.exporters.predicted import predicted
 from edgewright.exporters.rank import RankedTarget, rank
+from edgewright.profiler.tables_rank import rank_table
 from edgewright.targets.facts import ModelFacts
 from edgewright.targets.inspect import inspect_model
 from edgewright.targets.load import list_targets, load_target
@@ -44,6 +47,21 @@ def test_a_quantized_model_is_taken_as_it_is() -> None:
     [pi] = rank(facts, [load_target("raspberry-pi-5")])
     assert pi.fits and pi.precision is None and not pi.predicted
     assert pi.runtime == "ai_edge_litert"
+
+
+def test_what_nobody_knows_is_no_fit() -> None:
+    facts = inspect_model(GOLDEN / "targets_conv_int8.tflite")
+    pixel = load_target("pixel-9")
+    promising = pixel.model_copy(update={"name": "a-phone", "default_accelerator": "tpu"})
+    rows = rank(facts, [promising, pixel])
+    assert [(row.target, row.unknown > 0) for row in rows] == [
+        ("pixel-9", False),
+        ("a-phone", True),
+    ]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(rank_table(rows))
+    told = console.export_text()
+    assert "perhaps" in told and "fits 1 of 2 devices, perhaps 1 more" in told
 
 
 def test_integers_are_predicted_where_an_accelerator_takes_nothing_else() -> None:

@@ -90,6 +90,7 @@ def test_other_exceptions_are_told_with_their_trace_for_debug(sandbox: Sandbox) 
         ("ctypes:string_at", [0], "SIGSEGV"),
         ("os:abort", [], "SIGABRT"),
         ("signal:raise_signal", [int(signal.SIGBUS)], "SIGBUS"),
+        ("signal:raise_signal", [40], "signal 40"),  # a realtime signal, which has no name
     ],
 )
 def test_a_crash_is_one_error(
