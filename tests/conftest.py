@@ -18,9 +18,16 @@ from devices.inprocess import InProcessDevice, start_inprocess
 from devices.sshd import SshdDevice, start_sshd
 from devices.virt import MEMORY_MB, VirtFactory, start_virt
 from devices.whole_board import WholeBoard
+from hypothesis import HealthCheck, settings
 
 REQUIRE_DEVICES = "EDGEWRIGHT_REQUIRE_DEVICES"
 """Set to 1 where every device is expected to be there: a missing one fails its tests."""
+
+# How long an example takes is a matter of what else the machine does.
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(wrapper=True)
