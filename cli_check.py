@@ -83,7 +83,7 @@ def check(
 
     _refuse_two_forms(json=as_json, sarif=as_sarif, junit=as_junit)
     profile_of_target = load_target(target)
-    options = CheckOptions(runtime, accelerator, allow_fallback, ask, delegates=True)
+    options = CheckOptions(runtime, accelerator, allow_fallback, ask, ask_cpu=True)
     result = run_check(inspect_model(model), profile_of_target, options)
     if calibration is not None:
         result = _with_saturation(result, model, calibration, project)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from .facts import ModelFacts
@@ -21,6 +22,7 @@ class Answers:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], object] = {}
+        self._begun: dict[tuple[object, ...], Future[Placement]] = {}
 
     def ask(self, oracle: str, facts: ModelFacts, accelerator: Accelerator | None) -> Placement:
         """What an oracle says of a model.
@@ -28,9 +30,18 @@ class Answers:
         Raises:
             CannotSay: it can't be asked on this machine, or gave no answer.
         """
-        options = accelerator.compiler_options if accelerator else {}
-        key = (oracle, *_model(facts), tuple(sorted(options.items())))
+        key = self._key(oracle, facts, accelerator)
+        if (begun := self._begun.pop(key, None)) is not None:
+            return self._once(key, begun.result)
         return self._once(key, lambda: self._asked(oracle, facts, accelerator))
+
+    def begin(self, oracle: str, facts: ModelFacts) -> None:
+        """Starts to ask, beside other work, what `ask` is to give for the CPU."""
+        key = self._key(oracle, facts, None)
+        if key not in self._known and key not in self._begun:
+            executor = ThreadPoolExecutor(1)
+            self._begun[key] = executor.submit(self._asked, oracle, facts, None)
+            executor.shutdown(wait=False)
 
     def arena(self, facts: ModelFacts) -> MicroArena:
         """What TFLite Micro takes for a model.
@@ -52,6 +63,11 @@ class Answers:
         if isinstance(known, CannotSay):
             raise known
         return cast("T", known)
+
+    @staticmethod
+    def _key(oracle: str, facts: ModelFacts, accelerator: Accelerator | None) -> tuple[object, ...]:
+        options = accelerator.compiler_options if accelerator else {}
+        return (oracle, *_model(facts), tuple(sorted(options.items())))
 
     @staticmethod
     def _asked(oracle: str, facts: ModelFacts, accelerator: Accelerator | None) -> Placement:

@@ -33,6 +33,7 @@ from .rules_runtime import (
 from .rules_shapes import external_data, float_borders
 from .rules_speed import dynamic_shapes, float16_without_arithmetic, float64
 from .survey import Survey
+from .survey_cpu import begin_to_ask
 
 __all__ = ["CPU_RULES", "RULES", "CheckOptions", "check"]
 
@@ -89,10 +90,12 @@ def check(
     device = with_runtime(profile, options.runtime)
     accelerator = chosen_accelerator(profile, options.accelerator)
     answers = answers or Answers()
+    runtime = device.runtime_for(facts.format)
+    if runtime is not None:
+        begin_to_ask(facts, runtime, options, answers)
     findings = [finding for rule in RULES for finding in rule(facts, device)]
     asked = answers if options.ask else None
     findings += memory(facts, device, asked)
-    runtime = device.runtime_for(facts.format)
     placements: tuple[Placement, ...] = ()
     on_cpu = True
     if runtime is not None:

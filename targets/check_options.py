@@ -20,15 +20,16 @@ class CheckOptions:
         allow_fallback: share of the multiply-accumulates, 0 to 1, that may stay on the CPU; None:
             no operator may.
         ask: whether runtimes and compilers on this machine are asked, where they can say.
-        delegates: whether, for the CPU, LiteRT is asked too what its delegate XNNPACK takes: that
-            is told with the placements, and decides nothing.
+        ask_cpu: whether the runtimes are asked about the CPU too: ONNX Runtime which nodes it has
+            kernels for, which decides where this machine has the device's release; LiteRT what its
+            delegate XNNPACK takes, which decides nothing.
     """
 
     runtime: str | None = None
     accelerator: str | None = None
     allow_fallback: float | None = None
     ask: bool = True
-    delegates: bool = False
+    ask_cpu: bool = False
 
 
 def with_runtime(profile: TargetProfile, name: str | None) -> TargetProfile:

@@ -8,6 +8,7 @@ from .facts import ModelFacts, Node
 from .finding import Finding
 from .judge import Verdict
 from .place import NodeKey
+from .placement import Answer
 from .remedies import remedy_for
 from .support_table import SupportTable
 from .versions import DOMAINS
@@ -18,12 +19,14 @@ def kernel_findings(
     table: SupportTable,
     verdicts: Mapping[NodeKey, Verdict],
     elsewhere: Collection[NodeKey],
+    answer: Answer,
 ) -> Iterator[Finding]:
     """One finding for each node that the runtime has no kernel for, or may have none.
 
     Args:
         table: of the runtime.
         elsewhere: nodes that run on the accelerator, and need no kernel.
+        answer: who decided.
     """
     for graph in facts.graphs:
         for node in graph.nodes:
@@ -31,7 +34,7 @@ def kernel_findings(
             if verdict.answer == "yes" or (graph.name, node.index) in elsewhere:
                 continue
             if not _is_custom(node):
-                yield _finding(node, verdict, table, facts)
+                yield _finding(node, verdict, table, facts, answer)
 
 
 def _is_custom(node: Node) -> bool:
@@ -40,7 +43,9 @@ def _is_custom(node: Node) -> bool:
     return bool(colons) and domain not in DOMAINS
 
 
-def _finding(node: Node, verdict: Verdict, table: SupportTable, facts: ModelFacts) -> Finding:
+def _finding(
+    node: Node, verdict: Verdict, table: SupportTable, facts: ModelFacts, answer: Answer
+) -> Finding:
     unknown = verdict.code is None
     return Finding(
         severity="warning" if unknown else "error",
@@ -53,5 +58,5 @@ def _finding(node: Node, verdict: Verdict, table: SupportTable, facts: ModelFact
         if unknown
         else remedy_for(verdict, node.operator, table, facts),
         source=verdict.source,
-        answer="unknown" if unknown else "tabled",
+        answer="unknown" if unknown else answer,
     )

@@ -13,7 +13,7 @@ from .finding import Finding
 from .judge import Verdict
 from .oracles import CannotSay
 from .place import NodeKey, judge_all, place
-from .placement import Placement
+from .placement import Answer, Placement
 from .profile import Accelerator, Runtime, TargetProfile
 from .rules_accelerator import (
     compiled_for_others,
@@ -24,6 +24,7 @@ from .rules_accelerator import (
 from .rules_kernels import kernel_findings
 from .support_files import kernels_of, support_table, tables_for
 from .support_table import SupportTable
+from .survey_cpu import asked_here, on_cpu
 from .versions import version_for
 
 
@@ -56,10 +57,14 @@ class Survey:
         yield from compiled_for_others(self.facts, self.profile, self.accelerator)
         kernels = kernels_of(self.runtime.name)
         lacking: dict[NodeKey, Verdict] = {}
+        decided: Answer = "tabled"
         if kernels is not None:
             version = version_for(kernels.versioned_by, self.runtime)
-            lacking = judge_all(self.facts, kernels, version)
-            self.placements.append(place(self.facts, kernels, version, lacking))
+            tabled = judge_all(self.facts, kernels, version)
+            asked = asked_here(self.facts, kernels, self.runtime, self.options, self.answers)
+            joined = on_cpu(self.facts, kernels, self.runtime, version, tabled, asked)
+            lacking, decided = joined.verdicts, joined.answer
+            self.placements += joined.placements
         accelerated: frozenset[NodeKey] = frozenset()
         if self.accelerator is not None:
             yield from self._promised(self.accelerator, lacking)
@@ -74,7 +79,7 @@ class Survey:
             if self.options.accelerator is None:
                 self._possible(lacking)
         if kernels is not None:
-            yield from kernel_findings(self.facts, kernels, lacking, accelerated)
+            yield from kernel_findings(self.facts, kernels, lacking, accelerated, decided)
 
     def _promised(
         self, accelerator: Accelerator, lacking: Mapping[NodeKey, Verdict]
@@ -114,7 +119,7 @@ class Survey:
         table = support_table("xnnpack")
         if table is None or table.oracle is None or self.runtime.name not in table.runtimes:
             return
-        if self.options.ask and self.options.delegates:
+        if self.options.ask and self.options.ask_cpu:
             with contextlib.suppress(CannotSay):
                 self.placements.append(self.answers.ask(table.oracle, self.facts, None))
 

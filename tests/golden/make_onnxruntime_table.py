@@ -239,16 +239,23 @@ def with_casts(forms: list[Form]) -> Iterator[Form]:
 @functools.cache
 def merged(forms: frozenset[Form]) -> list[Form]:
     """The same in fewer forms, each as wide as can be."""
-    rest = sorted(forms, key=repr)
+    rest = sorted(forms, key=in_words)
     while pair := next((two for two in combinations(rest, 2) if differ_once(*two)), None):
         a, b = pair
         both = tuple((at, x | y) for (at, x), (_, y) in zip(a, b, strict=True))
         rest = [form for form in rest if form not in pair] + [both]
-    wide = sorted({widened(form, rest) for form in rest}, key=repr)
-    for form in sorted(wide, key=lambda each: math.prod(len(types) for _, types in each)):
+    wide = sorted({widened(form, rest) for form in rest}, key=in_words)
+    for form in sorted(
+        wide, key=lambda each: (math.prod(len(types) for _, types in each), in_words(each))
+    ):
         others = [each for each in wide if each != form]
         wide = others if not left(form, others) else wide
     return wide
+
+
+def in_words(form: Form) -> str:
+    """The same for the same form in every run, unlike `repr` of a set."""
+    return repr([(at, sorted(types)) for at, types in form])
 
 
 def differ_once(a: Form, b: Form) -> bool:
@@ -336,17 +343,13 @@ def spans(
         ended += [(since, version, form) for since, form in active if left(form, forms)]
         active = [(since, form) for since, form in active if not left(form, forms)]
         active += [(version, form) for form in forms if left(form, [known for _, known in active])]
+    every = [*ended, *((since, None, form) for since, form in active)]
     return sorted(
-        (
-            (since, until, form)
-            for since, until, form in [*ended, *((s, None, f) for s, f in active)]
+        every,
+        key=lambda each: (
+            version_parts(each[0]), version_parts(each[1] or "999"), in_words(each[2])
         ),
-        key=lambda span: (
-            version_parts(span[0]),
-            version_parts(span[1] or "99"),
-            span[2] and repr(span[2]),
-        ),
-    )
+    )  # fmt: skip
 
 
 def left(form: Form, others: Iterable[Form]) -> list[dict[str, frozenset[str]]]:
@@ -416,6 +419,7 @@ runtimes = ["onnxruntime"]
 versioned_by = "ONNX Runtime"
 tables_version = "{newest}"
 complete = true
+oracle = "onnxruntime"
 dynamic_shapes = true
 control_flow = true
 notes = [
