@@ -32,6 +32,7 @@ Code = Literal[
     # Accelerators
     "accelerator-fallback",
     "accelerator-border",
+    "accelerator-condition",
     "accelerator-unknown",
     "accelerator-unreachable",
     "accelerator-not-asked",
@@ -197,6 +198,12 @@ CODES: dict[Code, Meaning] = {
         "conversions at the model's border",
         "Inputs are quantized, or outputs dequantized, on the CPU. That costs little.",
         "Let inputs and outputs have the accelerator's type to save the time.",
+    ),
+    "accelerator-condition": Meaning(
+        "it runs on the accelerator on a condition that nobody checked",
+        "The table counts the operator as supported, and its source names a condition that can't "
+        "be read off the model here. Where it does not hold, the operator falls back to the CPU.",
+        "Compare the condition with the layer, or measure on the device.",
     ),
     "accelerator-unknown": Meaning(
         "nobody says whether the accelerator takes it",

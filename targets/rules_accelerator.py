@@ -49,6 +49,8 @@ def fallback_findings(
     admitted = allowed is not None and share is not None and share <= allowed
     for node in placement.nodes:
         key = (node.graph, node.index)
+        if node.place == "accelerator" and node.reason is not None:
+            yield _on_condition(node, accelerator, placement, verdicts.get(key))
         if node.place == "accelerator" or key in unpacking:
             continue
         if key in border:
@@ -123,6 +125,22 @@ def _admitting(share: float | None) -> str:
     if share > _MOST_ADMITTED:
         return "; or check for the CPU alone: --accelerator none"
     return f"; or admit it: --allow-fallback {math.ceil(share * 100) / 100:g}"
+
+
+def _on_condition(
+    node: NodePlacement, accelerator: Accelerator, placement: Placement, verdict: Verdict | None
+) -> Finding:
+    return Finding(
+        severity="info",
+        code="accelerator-condition",
+        operator=node.operator,
+        nodes=(node.name,),
+        count=1,
+        reason=f"runs on the {accelerator.name} on a condition that nobody checked: {node.reason}",
+        remedy="compare the condition with the layer, or measure on the device",
+        source=(verdict.source if verdict else None) or placement.said_by,
+        answer=placement.answer,
+    )
 
 
 def _unknown(node: NodePlacement, accelerator: Accelerator, placement: Placement) -> Finding:

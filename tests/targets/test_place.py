@@ -238,6 +238,15 @@ def test_a_node_without_results_is_a_fallback_too(tables: dict[str, SupportTable
     assert (finding.code, finding.operator) == ("accelerator-fallback", "ASSIGN_VARIABLE")
 
 
+def test_conditions_that_nobody_checked_are_told(tables: dict[str, SupportTable]) -> None:
+    tables["edge-tpu"] = table(operators=[{"name": "A", "note": "by 2 or 4"}, {"name": "B"}])
+    result, (finding,) = checked(model(chain("A", "B", "A")), ask=False)
+    assert result.compatible
+    assert (finding.severity, finding.code) == ("info", "accelerator-condition")
+    assert (finding.operator, finding.count) == ("A", 2)
+    assert finding.reason.endswith("on a condition that nobody checked: by 2 or 4")
+
+
 def test_a_fallback_of_unknown_work_is_not_admitted(tables: dict[str, SupportTable]) -> None:
     tables["edge-tpu"] = AB
     making = Making()
