@@ -370,6 +370,25 @@ def code_only(code: int, number: int) -> bytes:
     return bytes(builder.Output())
 
 
+def custom_node(name: str) -> bytes:
+    """A model of one custom operator without options, on four floats."""
+    model, graph, code = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode, code.version = name.encode(), 1
+    node = schema.OperatorT()
+    node.opcodeIndex, node.inputs, node.outputs = 0, [0], [1]
+    graph.name, graph.tensors, graph.operators, graph.inputs, graph.outputs = (
+        b"main", [], [node], [0], [1],
+    )  # fmt: skip
+    model.version, model.description, model.buffers = 3, b"", [schema.BufferT()]
+    model.operatorCodes, model.subgraphs = [code], [graph]
+    for _ in range(2):
+        _add(model, graph, A(1, 4), {"T": "float32"}, per_channel=False, name="CUSTOM")
+    builder = flatbuffers.Builder(256)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def one_operator(
     name: str,
     dtype: str,

@@ -94,16 +94,22 @@ MICRO_ONLY = (
 )
 
 #: Custom operators in it, by the names that files give them (the same file, and the kernels').
+#: Each was tried: a name that the resolver lacks is refused as such, these get further. It lacks
+#: 'ethos-u' unless it is built with the driver, which the tables of Ethos-U are about.
 MICRO_CUSTOM = (
     "TFLite_Detection_PostProcess",
-    "ethos-u",
     "CIRCULAR_BUFFER",
     "SignalDelay",
     "SignalEnergy",
     "SignalFftAutoScale",
+    "SignalFilterBank",
+    "SignalFilterBankLog",
+    "SignalFilterBankSpectralSubtraction",
+    "SignalFilterBankSquareRoot",
     "SignalFramer",
     "SignalIrfft",
     "SignalOverlapAdd",
+    "SignalPCAN",
     "SignalRfft",
     "SignalStacker",
     "SignalWindow",

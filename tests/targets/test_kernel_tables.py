@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,16 @@ from typing import Any
 import onnxruntime
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from one_operator import OPERATORS, A, Operator, code_only, ints, one_operator, typed_models
+from one_operator import (
+    OPERATORS,
+    A,
+    Operator,
+    code_only,
+    custom_node,
+    ints,
+    one_operator,
+    typed_models,
+)
 from onnx import TensorProto, helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 from onnxruntime_models import NAMES
@@ -182,12 +193,33 @@ def test_litert_runs_what_the_table_says_and_nothing_else(tmp_path: Path) -> Non
     agrees(tmp_path, sample(), "kernels", "tflite-cpu")
 
 
-def test_tflite_micro_runs_what_the_table_says_and_nothing_else(tmp_path: Path) -> None:
+def needs_micro() -> None:
     if importlib.util.find_spec("tflite_micro") is None:
         if os.environ.get("EDGEWRIGHT_REQUIRE_EXTRAS"):
             pytest.fail("tflite-micro is not installed")
         pytest.skip("tflite-micro is not installed: pip install tflite-micro")
+
+
+def test_tflite_micro_runs_what_the_table_says_and_nothing_else(tmp_path: Path) -> None:
+    needs_micro()
     agrees(tmp_path, sample(), "micro", "tflite-micro")
+
+
+@pytest.mark.parametrize("name", ["CIRCULAR_BUFFER", "SignalPCAN", "ethos-u", "NoSuchOperator"])
+def test_tflite_micro_knows_the_custom_operators_of_the_table(tmp_path: Path, name: str) -> None:
+    """A name that it lacks is refused as such; others get further, some to a crash."""
+    needs_micro()
+    path = tmp_path / "m.tflite"
+    path.write_bytes(custom_node(name))
+    program = (
+        "import sys; from tflite_micro.python.tflite_micro import runtime; "
+        "runtime.Interpreter.from_file(sys.argv[1], arena_size=100_000)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=False
+    )
+    lacks = "Failed to get registration" in ended.stderr
+    assert ended.returncode and lacks == (judged(path, "tflite-micro").answer == "no")
 
 
 def test_litert_has_the_versions_of_operators_that_the_table_says(tmp_path: Path) -> None:
