@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from edgewright.errors import (
     EdgewrightError,
     NoSpaceOnDevice,
 )
+from edgewright.profiler import deploy
 from edgewright.profiler.agent import jobs
 from edgewright.profiler.cleaning import clean, look
 from edgewright.profiler.deploy import install_agent
@@ -748,6 +750,7 @@ def test_seen_by_the_command_line(
 
     cli = Cli(monkeypatch, capsys)
     monkeypatch.setenv("EDGEWRIGHT_DEVICE_DIR", str(tmp_path / "base"))
-    monkeypatch.setattr(sys, "executable", "/bin/echo")
     path = matmul(tmp_path / "m.onnx")
+    # The agent's Python alone: the process that reads models on this host needs a real one.
+    monkeypatch.setattr(deploy, "sys", SimpleNamespace(executable="/bin/echo"))
     cli.refuses("profile", path, code=3, saying="its answer makes no sense")

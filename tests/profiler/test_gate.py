@@ -34,7 +34,7 @@ def candidate(precision: str, status: Status = "kept", fits: bool = True) -> Can
         sha256="0" * 64,
         made_from="test",
     )
-    finding = Finding(severity="error", code="x", count=1, reason="too large", remedy="shrink")
+    finding = Finding(severity="error", code="float64", count=1, reason="large", remedy="shrink")
     check = CheckResult(compatible=fits, findings=() if fits else (finding,))
     return Candidate(artifact, status, "because", None, {PI.name: check}, 0)
 
