@@ -52,6 +52,9 @@ class Verdict:
     dtype: str | None = None
 
 
+_COMPILED = "the model was compiled for this very chip"
+
+
 @dataclass(frozen=True)
 class _Doubt:
     """A condition that fails, or (without a code) that can't be judged."""
@@ -80,7 +83,7 @@ def judge(
     """
     view = graph if isinstance(graph, GraphView) else GraphView(graph)
     if node.operator == table.compiled_operator:
-        return Verdict("yes", source=table.source)
+        return Verdict("yes", note=_COMPILED, source=table.source)
     rules = table.by_operator.get(node.operator, ())
     if not rules:
         if table.complete or node.operator in table.unsupported:
@@ -97,6 +100,9 @@ def judge(
     )
     source = rule.source or table.source
     if not doubts:
+        if version and table.oldest_version and not at_least(version, table.oldest_version):
+            why = f"what {table.versioned_by} had before {table.oldest_version}, nobody says"
+            return Verdict("unknown", reason=f"{why}; here it is {version}", source=source)
         return Verdict("yes", note=rule.note, source=source)
     failed = [doubt for doubt in doubts if doubt.code is not None]
     reason = "; ".join(doubt.reason for doubt in failed or doubts)

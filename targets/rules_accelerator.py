@@ -49,8 +49,13 @@ def fallback_findings(
     admitted = allowed is not None and share is not None and share <= allowed
     for node in placement.nodes:
         key = (node.graph, node.index)
-        if node.place == "accelerator" and node.reason is not None:
-            yield _on_condition(node, accelerator, placement, verdicts.get(key))
+        verdict = verdicts.get(key)
+        if node.place == "accelerator":
+            # A compiler that is asked hands on what is compiled already, without looking at it.
+            compiled = node.operator == table.compiled_operator
+            condition = verdict.note if verdict is not None and compiled else node.reason
+            if condition is not None:
+                yield _on_condition(node, accelerator, placement, verdict, condition)
         if node.place == "accelerator" or key in unpacking:
             continue
         if key in border:
@@ -58,7 +63,6 @@ def fallback_findings(
         elif node.place == "unknown":
             yield _unknown(node, accelerator, placement)
         else:
-            verdict = verdicts.get(key)
             remedy = _step(node, table, verdict, facts) + ("" if admitted else _admitting(share))
             yield _fallback(node, accelerator, table, placement, verdict, admitted, remedy)
     yield from _not_compiled(facts, accelerator, table)
@@ -128,7 +132,11 @@ def _admitting(share: float | None) -> str:
 
 
 def _on_condition(
-    node: NodePlacement, accelerator: Accelerator, placement: Placement, verdict: Verdict | None
+    node: NodePlacement,
+    accelerator: Accelerator,
+    placement: Placement,
+    verdict: Verdict | None,
+    condition: str,
 ) -> Finding:
     return Finding(
         severity="info",
@@ -136,7 +144,7 @@ def _on_condition(
         operator=node.operator,
         nodes=(node.name,),
         count=1,
-        reason=f"runs on the {accelerator.name} on a condition that nobody checked: {node.reason}",
+        reason=f"runs on the {accelerator.name} on a condition that nobody checked: {condition}",
         remedy="compare the condition with the layer, or measure on the device",
         source=(verdict.source if verdict else None) or placement.said_by,
         answer=placement.answer,

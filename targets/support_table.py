@@ -114,6 +114,9 @@ class SupportTable(Model):
     )
     versioned_by: str = Field(description="whose version `since` and `versions` mean")
     tables_version: str = Field(description="the version that the table was read from")
+    oldest_version: str | None = Field(
+        default=None, description="of older versions the table knows nothing; None: of none"
+    )
     complete: bool = Field(
         description="whether an operator that is not listed is not supported; else it is unknown"
     )

@@ -418,6 +418,7 @@ format = "onnx"
 runtimes = ["onnxruntime"]
 versioned_by = "ONNX Runtime"
 tables_version = "{newest}"
+oldest_version = "{oldest}"
 complete = true
 oracle = "onnxruntime"
 dynamic_shapes = true

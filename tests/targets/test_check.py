@@ -163,9 +163,9 @@ def test_opset_too_new(tmp_path: Path) -> None:
     assert found(facts, device("asimd", runtimes={"onnxruntime": "1.21.0"})) == {}
     future = dataclasses.replace(facts, opset=99)
     assert found(future, ARM)["opset-too-new"].remedy == "export with opset 26 or lower"
-    # Nothing is known of runtimes older than the tables.
+    # Nothing is known of runtimes older than the tables, and that is said.
     ancient = device("asimd", runtimes={"onnxruntime": "1.2"})
-    assert found(facts, ancient) == {}
+    assert set(found(facts, ancient)) == {"operator-unknown"}
 
 
 def test_ir_version_too_new(tmp_path: Path) -> None:
@@ -504,6 +504,11 @@ def test_models_for_the_edge_tpu_are_compiled() -> None:
     compiled = renamed(golden("conv_int8"), "custom::edgetpu-custom-op")
     assert "accelerator-not-compiled" not in found(compiled, CORAL)
     assert "accelerator-not-compiled" not in found(golden("conv_int8"), ARM)
+    (main,) = compiled.graphs
+    node = dataclasses.replace(main.nodes[0], operator="custom::edgetpu-custom-op")
+    whole = dataclasses.replace(compiled, graphs=(dataclasses.replace(main, nodes=(node,)),))
+    condition = found(whole, CORAL)["accelerator-condition"]
+    assert "compiled for this very chip" in condition.reason
     without = check(compiled, CORAL, CheckOptions(accelerator="none", ask=False))
     assert not without.compatible
     assert [f.code for f in without.findings if f.severity == "error"] == ["custom-operator"]

@@ -58,6 +58,15 @@ def test_versions_of_the_runtime() -> None:
     assert verdict({"versions": versions}, {"version": 1}, "0.9").code == "operator-too-new"
 
 
+def test_versions_older_than_all_that_the_table_was_read_from() -> None:
+    assert verdict({}, version="1.17", oldest_version="1.17").answer == "yes"
+    assert verdict({}, oldest_version="1.17").answer == "yes"
+    unknown = verdict({}, version="1.16.3", oldest_version="1.17")
+    assert unknown.answer == "unknown"
+    assert unknown.reason == "what TestRT had before 1.17, nobody says; here it is 1.16.3"
+    assert verdict({"since": "1.18"}, version="1.16", oldest_version="1.17").answer == "no"
+
+
 def test_what_a_newer_release_no_longer_has() -> None:
     rule = {"until": "2.0"}
     assert verdict(rule, version="1.9").answer == "yes"
