@@ -512,7 +512,7 @@ def doctor(as_json: Json = False) -> None:
 
         return doctor_table(findings)
 
-    show({"findings": [f.document() for f in findings]}, table, as_json)
+    show({"schema_version": 1, "findings": [f.document() for f in findings]}, table, as_json)
     if any(f.status == "broken" for f in findings):
         raise typer.Exit(1)
 
@@ -533,6 +533,9 @@ def main() -> NoReturn:
         if code == _INTERRUPTED:
             print("interrupted; what was sent to a device has been removed", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
+    except SystemExit as end:
+        # click ends with 1, a check's no, where the reader of our output has gone (`... | head`).
+        sys.exit(0 if isinstance(end.__context__, BrokenPipeError) else end.code)
     except EdgewrightError as error:
         _fail(error, error.message, error.hint, error.exit_code)
     except typer.Abort:
@@ -569,7 +572,7 @@ def _fail(error: Exception, message: str, hint: str | None, code: int) -> NoRetu
         import json
 
         body = {"type": type(error).__name__, "message": message, "hint": hint, "exit_code": code}
-        print(json.dumps({"error": body}, indent=2), file=State.out)
+        print(json.dumps({"schema_version": 1, "error": body}, indent=2), file=State.out)
     kind = "device error" if isinstance(error, DeviceError) else "error"
     print(f"{kind}: {message}", file=sys.stderr)
     if hint:

@@ -28,10 +28,17 @@ def _complete_accelerator(context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in (*found, "none") if name.startswith(incomplete)]
 
 
-def _complete_runtime(incomplete: str) -> list[str]:
+def _complete_runtime(context: typer.Context, incomplete: str) -> list[str]:
+    """The runtimes of the target that was given before; all, where it is still to come."""
+    from .targets.load import load_target
     from .targets.profile import READS
 
-    return [name for name in READS if name.startswith(incomplete)]
+    target = context.params.get("target")
+    try:
+        found = [r.name for r in load_target(target).runtimes] if target else list(READS)
+    except EdgewrightError:
+        found = []
+    return [name for name in found if name.startswith(incomplete)]
 
 
 def check(

@@ -46,7 +46,10 @@ DryRun = Annotated[
 Target = Annotated[
     str,
     typer.Option(
-        "--target", "-t", help="A device by name, or a TOML file.", autocompletion=complete_target
+        "--target",
+        "-t",
+        help="A device by name (`targets list` has them), or a TOML file.",
+        autocompletion=complete_target,
     ),
 ]
 

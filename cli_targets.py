@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +38,9 @@ def list_targets(as_json: Json = False) -> None:
 
         return targets_table(found, own_names())
 
-    show({"targets": [t.model_dump(mode="json") for t in found]}, table, as_json)
+    show(
+        {"schema_version": 1, "targets": [t.model_dump(mode="json") for t in found]}, table, as_json
+    )
 
 
 @targets_app.command("show")
@@ -51,7 +54,7 @@ def show_target(
 
 
 @targets_app.command("schema")
-def target_schema(as_json: Json = True) -> None:
+def target_schema(as_json: Json = False) -> None:
     """Print the JSON Schema of device files."""
     from .targets.profile import TargetProfile
 
@@ -84,22 +87,29 @@ def new_target(
     write_profile(copy_text(name, original), path, replace=replace)
     told = (
         f"{path} is a copy of {original}: change what differs, then "
-        f"`edgewright targets validate {path}`"
+        f"`edgewright targets validate {shlex.quote(str(path))}`"
     )
     show({"schema_version": 1, "name": name, "file": str(path)}, lambda: told, as_json)
 
 
 @targets_app.command("validate")
 def validate_target(
-    file: Annotated[Path, typer.Argument(help="A device's TOML file.")], as_json: Json = False
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A device's TOML file, or the name of one.", autocompletion=complete_target
+        ),
+    ],
+    as_json: Json = False,
 ) -> None:
     """Say whether a file is a valid profile.
 
     Every problem is told with its line and key.
     """
-    from .targets.load import profile_of
+    from .targets.load import profile_of, target_file
     from .targets.toml_file import parse_toml
 
+    file = file if file.exists() else target_file(str(file))
     profile = profile_of(parse_toml(file))
     document = {"schema_version": 1, "file": str(file), "name": profile.name, "valid": True}
     show(document, lambda: f"{file} is a valid profile of {profile.title}", as_json)

@@ -80,7 +80,10 @@ def probed_table(
     ]
     table = _two_columns(rows)
     if profile is None or differences is None:
-        why = "no profile to hold it against: give --against, or add it with --target"
+        why = (
+            "no profile to hold it against: give --against, or write the device down with "
+            "`edgewright devices add NAME ADDRESS --target PROFILE`"
+        )
         return Group(table, Text(why, style="dim"), _what_is_kept(*kept))
     lines = [Text(f"warning: {line}", style="yellow") for line in differences]
     agrees = Text(f"it is what the profile {profile.name} says", style="green")

@@ -71,13 +71,11 @@ def with_nodes(finding: Finding, facts: ModelFacts) -> Finding:
     names = [node.name for node in nodes if node.operator == finding.operator]
     if len(names) != finding.count:
         return finding
-    return finding.model_copy(update={"nodes": tuple(names[:MOST_NODES])})
+    return finding.model_copy(update={"nodes": tuple(filter(None, names))[:MOST_NODES]})
 
 
 def _merged(group: Sequence[Finding]) -> Finding:
-    if len(group) == 1:
-        return group[0]
-    nodes = [name for finding in group for name in finding.nodes]
+    nodes = [name for finding in group for name in finding.nodes if name]
     return min(group, key=lambda finding: _ORDER[finding.severity]).model_copy(
         update={
             "nodes": tuple(nodes[:MOST_NODES]),

@@ -34,6 +34,9 @@ _GRAPH, _GRAPHS = 5, 10
 
 
 #: The most that a message has; protobuf.dev, "Proto Limits".
+#: Characters of a name in a message.
+_NAME = 80
+
 _PROTOBUF_BYTES = (1 << 31) - 1
 
 
@@ -174,7 +177,9 @@ def _check_tensor(path: Path, tensor: Any, external: dict[str, Path]) -> None:
         raise UsageError(f"{path} is damaged: the constant '{tensor.name}' has a negative size")
     needed = tensor_bytes(dtype_name(tensor.data_type), tensor.dims)
     if tensor.data_location == TensorProto.EXTERNAL:
-        place = external_file(path, external_location(tensor), f"the weights '{tensor.name}'")
+        # Names that converters join from many layers would fill the screen.
+        name = tensor.name if len(tensor.name) <= _NAME else f"{tensor.name[:_NAME]}..."
+        place = external_file(path, external_location(tensor), f"the weights '{name}'")
         offset, length = external_range(tensor)
         end = offset + (length if length is not None else needed or 0)
         if place.stat().st_size < end:

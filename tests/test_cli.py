@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,7 +169,9 @@ def test_profile_and_compare(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_targets(cli: Cli) -> None:
-    names = {t["name"] for t in cli("targets", "list", "--json").json["targets"]}
+    listed = cli("targets", "list", "--json").json
+    assert listed["schema_version"] == 1
+    names = {t["name"] for t in listed["targets"]}
     assert {"host", "raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero-2-w"} <= names
     assert cli("targets", "show", "raspberry-pi-4", "--json").json["cpu"]["source"]
     assert "properties" in cli("targets", "schema").json
@@ -178,6 +182,7 @@ def test_doctor(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("EDGEWRIGHT_DEVICES", str(tmp_path / "none.toml"))
     outcome = cli("doctor", "--json")
     assert outcome.code == 0
+    assert outcome.json["schema_version"] == 1
     found = {f["name"]: f for f in outcome.json["findings"]}
     assert {"onnxruntime", "torch", "tensorflow", "adb", "device runtimes"} <= set(found)
     assert "devices add" in found["devices"]["remedy"]
@@ -347,7 +352,18 @@ def test_bad_runs(cli: Cli, tmp_path: Path) -> None:
 def test_errors_are_json_too(cli: Cli) -> None:
     outcome = cli("inspect", "none.onnx", "--json")
     assert outcome.code == 2
+    assert outcome.json["schema_version"] == 1
     assert outcome.json["error"]["exit_code"] == 2
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "edgewright", "targets", "list", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +35,11 @@ def test_a_profile_of_ones_own_from_another_to_a_check(cli: Cli, tmp_path: Path)
     assert cli("check", MODEL, "-t", "my-pi", "--no-ask").code == 0
     names = [t["name"] for t in cli("targets", "list", "--json").json["targets"]]
     assert "my-pi" in names
+    assert made["file"] in cli("targets", "validate", "my-pi").out
+    there = tmp_path / "a b" / "y.toml"
+    told = cli("targets", "new", "y", "--from", "rpi4", "-o", str(there)).out
+    assert f"validate '{there}'" in told
+    cli.refuses("targets", "validate", "my-pie", saying="no target is called 'my-pie'")
     cli.refuses("targets", "new", "my-pi", "--from", "rpi4", saying="--replace")
     cli.refuses("targets", "new", "My Pi", "--from", "rpi4", saying="can't be a profile's name")
     cli.refuses("targets", "new", "x", "--from", "nothing-like", saying="no target is called")
@@ -146,3 +153,25 @@ def test_the_list_fits_80_columns_and_knows_what_is_yours(
     assert max(map(len, told.splitlines())) <= 80
     assert "raspberry-pi-zero-2-w" in told and "edge-tpu *" in told
     assert "yours" in told[told.index("my-pi") :].split("├")[0]
+
+
+@pytest.mark.parametrize(
+    ("option", "found"), [("--runtime", "tflite_runtime"), ("--accelerator", "edge-tpu none")]
+)
+def test_completion_knows_the_device(option: str, found: str) -> None:
+    words = ["edgewright", "check", "m.tflite", "--target", "coral", option, ""]
+    environment = {
+        **os.environ,
+        "_EDGEWRIGHT_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    program = "import sys; sys.argv[0] = 'edgewright'; from edgewright.cli import app; app()"
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.stdout.split() == found.split(), told

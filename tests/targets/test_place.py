@@ -374,6 +374,15 @@ def test_accelerators_that_nobody_promised_are_only_told_of(
         check(model(chain("A")), pixel, CheckOptions(accelerator="dsp"))
 
 
+def test_nodes_without_a_name_are_counted_and_not_named(tables: dict[str, SupportTable]) -> None:
+    tables["edge-tpu"] = AB
+    graph = chain("X", "X")
+    first, second = graph.nodes
+    named = dataclasses.replace(graph, nodes=(dataclasses.replace(first, name=""), second))
+    [finding] = checked(model(named), ask=False)[1]
+    assert (finding.count, finding.nodes) == (2, ("x_1",))
+
+
 def test_findings_name_twenty_nodes(tables: dict[str, SupportTable]) -> None:
     tables["edge-tpu"] = AB
     _, (finding,) = checked(model(chain(*["X"] * 50)), ask=False)
