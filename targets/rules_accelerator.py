@@ -147,7 +147,7 @@ def _on_condition(
         reason=f"runs on the {accelerator.name} on a condition that nobody checked: {condition}",
         remedy="compare the condition with the layer, or measure on the device",
         source=(verdict.source if verdict else None) or placement.said_by,
-        answer=placement.answer,
+        answer="unknown",
     )
 
 

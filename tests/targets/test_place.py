@@ -243,6 +243,7 @@ def test_conditions_that_nobody_checked_are_told(tables: dict[str, SupportTable]
     result, (finding,) = checked(model(chain("A", "B", "A")), ask=False)
     assert result.compatible
     assert (finding.severity, finding.code) == ("info", "accelerator-condition")
+    assert (finding.answer, result.unknown) == ("unknown", 0)
     assert (finding.operator, finding.count) == ("A", 2)
     assert finding.reason.endswith("on a condition that nobody checked: by 2 or 4")
 
