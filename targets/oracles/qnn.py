@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..facts import GraphFacts, ModelFacts
+from ..graph_view import GraphView
 from ..placement import Placement
 from ..profile import Accelerator
 from . import CannotSay
@@ -80,14 +81,15 @@ def _keys(pairs: list[list[int]]) -> set[tuple[int, int]]:
 def _constants(graph: GraphFacts, spots: dict[NodeKey, Spot]) -> dict[NodeKey, Spot]:
     """Constants and what dequantizes them become weights of the first node that reads them."""
     found: dict[NodeKey, Spot] = {}
+    readers = GraphView(graph).readers
     for node in graph.nodes:
         if (
             node.operator not in ("Constant", "DequantizeLinear")
             or (graph.name, node.index) in spots
         ):
             continue
-        readers = (n.index for n in graph.nodes if set(n.inputs) & set(node.outputs))
-        placed = (spots[graph.name, i] for i in readers if (graph.name, i) in spots)
+        keys = ((graph.name, n.index) for out in node.outputs for n in readers.get(out, ()))
+        placed = (spots[key] for key in keys if key in spots)
         if (spot := next(placed, None)) is not None:
             found[graph.name, node.index] = spot
     return found
