@@ -119,7 +119,7 @@ def _row(
         errors=counts["error"],
         warnings=counts["warning"],
         unknown=result.unknown,
-        reason=first.reason if first else reason,
+        reason=_told(first) if first else reason,
         remedy=first.remedy if first else "",
     )
 
@@ -131,3 +131,8 @@ def _share(result: CheckResult, accelerator: Accelerator) -> float | None:
             left = placement.share([n for n in placement.nodes if n.place != "accelerator"])
             return None if left is None or not any(n.macs for n in placement.nodes) else 1 - left
     return None
+
+
+def _told(finding: Finding) -> str:
+    """Its reason, which of a node does not say whose it is."""
+    return f"{finding.operator}: {finding.reason}" if finding.operator else finding.reason

@@ -16,8 +16,9 @@ from .units import size_text
 
 _STYLE: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 
-#: Names of nodes that are shown of each finding; --json has up to 20.
+#: Names of nodes that are shown of each finding, and their letters; --json has up to 20, whole.
 _NAMES = 3
+_LETTERS = 60
 
 _MORE = " (each node, and the sources of tables: --json)"
 
@@ -87,11 +88,19 @@ def _findings(group: Sequence[Finding]) -> Iterator[RenderableType]:
 def _where(finding: Finding) -> str:
     """The operator, how often, and the first nodes by name."""
     parts = [finding.operator or "", f"{finding.count}x" if finding.count else ""]
-    names = [name for name in finding.nodes[:_NAMES] if name]
+    names = [_shortened(name) for name in finding.nodes[:_NAMES]]
     if names:
         more = finding.count - len(names)
         parts.append(f"({', '.join(names)}{f' and {more} more' if more > 0 else ''})")
     return " ".join(part for part in parts if part)
+
+
+def _shortened(name: str) -> str:
+    """A node's name; of those that TFLite's converter joins from many layers the first."""
+    first, joined, _ = name.partition(";")
+    if len(first) > _LETTERS:
+        first = f"{first[: _LETTERS // 2]}...{first[-_LETTERS // 2 :]}"
+    return f"{first};..." if joined else first
 
 
 def _placements(result: CheckResult) -> Iterator[RenderableType]:

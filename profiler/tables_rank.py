@@ -14,10 +14,10 @@ from ..exporters.rank import RankedTarget
 def rank_table(ranked: Sequence[RankedTarget]) -> RenderableType:
     """The table of `targets rank`, then what keeps the model from the other devices."""
     table = Table(header_style="bold")
-    table.add_column("device", no_wrap=True)
+    table.add_column("device", overflow="fold")
     table.add_column("fits", no_wrap=True)
-    table.add_column("precision", no_wrap=True)
-    table.add_column("runs on", overflow="fold")
+    table.add_column("precision", overflow="fold")
+    table.add_column("runs on", overflow="fold", min_width=5)
     table.add_column("warnings", justify="right")
     for row in ranked:
         table.add_row(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from graph_making import Making, model
 from rich.console import Console
 
 from edgewright.exporters.predicted import predicted
@@ -90,3 +91,18 @@ def test_predicted_facts_are_those_of_the_widths(fashion: ModelFacts) -> None:
     dynamic = predicted(fashion, "int8-dynamic", full_integer=False)
     assert dynamic.peak_activation_bytes == fashion.peak_activation_bytes
     assert dynamic.graphs == fashion.graphs
+
+
+def test_what_speaks_against_a_device_names_the_operator() -> None:
+    making = Making()
+    making.node("X", ["in"], ["out"])
+    [row] = rank(model(making.graph(("in",), ("out",))), [load_target("coral-dev-board")])
+    assert not row.fits and row.reason.startswith("X: ")
+
+
+def test_a_narrow_terminal_shows_every_column(fashion: ModelFacts) -> None:
+    ranked = rank(fashion, [load_target("raspberry-pi-5")])
+    console = Console(width=40, record=True, file=io.StringIO())
+    console.print(rank_table(ranked))
+    told = "".join(console.export_text().split())
+    assert "CPU" in told and "int8" in told

@@ -250,3 +250,18 @@ def test_checks_are_whole(width: int) -> None:
         assert f"tabled: {placement.judged_for}" in text
     assert "runs none of 2 operators" in text
     assert "nobody says of: X 2x; all of the MACs" in text
+
+
+def test_names_of_nodes_do_not_fill_the_screen() -> None:
+    making = Making()
+    making.node("X", ["in"], ["mid"], macs=10)
+    making.node("X", ["mid"], ["out"], macs=10)
+    graph = making.graph(("in",), ("out",))
+    names = ("first/Relu6;second/FusedBatchNormV3;third/Conv2D", f"begin{'/inner' * 20}/end")
+    nodes = tuple(replace(node, name=name) for node, name in zip(graph.nodes, names, strict=True))
+    coral = load_target("coral-dev-board")
+    result = check(model(replace(graph, nodes=nodes)), coral, CheckOptions(ask=False))
+    text = " ".join(printed(check_table(result, coral.title), 160).split())
+    assert "X 2x (first/Relu6;..., begin/inner" in text and "inner/end)" in text
+    assert "Conv2D" not in text
+    assert result.findings[0].nodes == names
