@@ -45,8 +45,10 @@ def inspect_tflite(path: Path) -> ModelFacts:
             view = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
         return _facts(path, read_tflite(view))
     except _DAMAGE as error:
+        # Only what the reader itself says is about the file; the rest is about Python.
+        said = f" ({error})" if type(error) is ValueError else ""
         raise UsageError(
-            f"{path} is a damaged or truncated TFLite model ({error or type(error).__name__})",
+            f"{path} is a damaged or truncated TFLite model{said}",
             hint="copy or download it again",
         ) from error
 

@@ -47,7 +47,8 @@ def fallback_findings(
     ]
     share = placement.share(fallback)
     admitted = allowed is not None and share is not None and share <= allowed
-    for node in placement.nodes:
+    # What converts between types follows the layers that make it necessary.
+    for node in sorted(placement.nodes, key=lambda node: node.operator in CONVERSIONS):
         key = (node.graph, node.index)
         verdict = verdicts.get(key)
         if node.place == "accelerator":

@@ -212,8 +212,10 @@ def test_conversions_at_the_border_are_remarks(tables: dict[str, SupportTable]) 
         ("accelerator-border", "QUANTIZE"),
         ("accelerator-border", "DEQUANTIZE"),
     ]
-    inside = chain("A", "DEQUANTIZE", "QUANTIZE", "B", dtype="int8")
-    assert not checked(model(inside), ask=False)[0].compatible
+    inside = chain("A", "DEQUANTIZE", "X", "QUANTIZE", "B", dtype="int8")
+    result, about = checked(model(inside), ask=False)
+    assert not result.compatible
+    assert [f.operator for f in about] == ["X", "DEQUANTIZE", "QUANTIZE"], "the cause comes first"
 
 
 def test_unpacking_stored_values_is_no_fallback(tables: dict[str, SupportTable]) -> None:
