@@ -33,6 +33,7 @@ Code = Literal[
     "accelerator-fallback",
     "accelerator-border",
     "accelerator-condition",
+    "accelerator-precision",
     "accelerator-unknown",
     "accelerator-unreachable",
     "accelerator-not-asked",
@@ -204,6 +205,12 @@ CODES: dict[Code, Meaning] = {
         "The table counts the operator as supported, and its source names a condition that can't "
         "be read off the model here. Where it does not hold, the operator falls back to the CPU.",
         "Compare the condition with the layer, or measure on the device.",
+    ),
+    "accelerator-precision": Meaning(
+        "floating point on an accelerator of integers",
+        "The delegate or compiler takes the layers, but the accelerator computes with integers "
+        "alone. Whether they are quantized on the way, computed slowly or elsewhere, nobody says.",
+        "Quantize the model to int8 with static ranges, or measure on the device.",
     ),
     "accelerator-unknown": Meaning(
         "nobody says whether the accelerator takes it",

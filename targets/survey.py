@@ -22,6 +22,7 @@ from .rules_accelerator import (
     without_table,
 )
 from .rules_kernels import kernel_findings
+from .rules_precision import float_on_integers
 from .support_files import kernels_of, support_table, tables_for
 from .support_table import SupportTable
 from .survey_cpu import asked_here, on_cpu
@@ -113,6 +114,7 @@ class Survey:
         yield from fallback_findings(
             self.facts, accelerator, table, placement, verdicts, self.options.allow_fallback
         )
+        yield from float_on_integers(self.facts, accelerator, placement)
 
     def _delegated(self) -> None:
         """What the CPU's own delegate takes, where its runtime can be asked."""

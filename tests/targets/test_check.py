@@ -570,3 +570,25 @@ def test_rules_are_about_the_runtime_that_is_asked_for() -> None:
         f.code for f in check(facts, pi, CheckOptions(runtime="onnxruntime")).findings
     }
     assert check(facts, pi, CheckOptions(runtime="tflite_runtime")).compatible
+
+
+def test_floating_point_on_an_accelerator_of_integers(tmp_path: Path) -> None:
+    board = load_target("imx-8m-plus")
+
+    def told(facts: ModelFacts) -> dict[str, Finding]:
+        result = check(facts, board, CheckOptions(accelerator="npu", ask=False))
+        return {finding.code: finding for finding in result.findings}
+
+    finding = told(golden("conv_float"))["accelerator-precision"]
+    assert (finding.severity, finding.answer) == ("warning", "unknown")
+    assert "computes in int8, uint8, int16" in finding.reason and finding.nodes
+    assert "accelerator-precision" not in told(golden("conv_int8"))
+    phone = load_target("galaxy-s24")
+    on_gpu = check(golden("conv_float"), phone, CheckOptions(accelerator="gpu", ask=False))
+    assert "accelerator-precision" not in {finding.code for finding in on_gpu.findings}
+    # Between QDQ pairs it is integers that count.
+    tensor = load_target("pixel-6")
+    facts = inspect_model(quantized(tmp_path, activations="QInt8"))
+    result = check(facts, tensor, CheckOptions(accelerator="tpu", ask=False))
+    assert "accelerator-precision" not in {finding.code for finding in result.findings}
+    assert result.placements[-1].count("accelerator")
