@@ -87,9 +87,9 @@ def judge(
     rules = table.by_operator.get(node.operator, ())
     if not rules:
         if table.complete or node.operator in table.unsupported:
-            why = f"the {table.title} has no such operator"
+            why = f"there is no such operator in the {table.title}"
             return Verdict("no", "operator-not-supported", why, source=table.source)
-        why = f"nobody says whether the {table.title} has this operator"
+        why = f"nobody says whether it is in the {table.title}"
         return Verdict("unknown", reason=why, source=table.source)
     judged = [
         (list(_doubts(node, view, rule, table, version or table.tables_version, opsets)), rule)

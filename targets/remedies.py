@@ -20,7 +20,7 @@ def remedy_for(verdict: Verdict, operator: str, table: SupportTable, facts: Mode
             return "convert the layer to float32"
         if "int8" in takes:
             return _to_int8(operator, table, facts)
-    return _REMEDIES.get(code, f"replace {operator} by operators that the {table.title} has")
+    return _REMEDIES.get(code, f"replace {operator} by operators of the {table.title}")
 
 
 def _to_int8(operator: str, table: SupportTable, facts: ModelFacts) -> str:

@@ -43,7 +43,7 @@ def test_operators_that_are_not_listed() -> None:
     assert (no.answer, no.code) == ("no", "operator-not-supported")
     unknown = judge(node, making.graph(), table(complete=False), None)
     assert (unknown.answer, unknown.code) == ("unknown", None)
-    assert unknown.reason == "nobody says whether the Test accelerator has this operator"
+    assert unknown.reason == "nobody says whether it is in the Test accelerator"
     assert verdict({}).answer == "yes"
 
 

@@ -123,7 +123,7 @@ AB = table(operators=[{"name": "A"}, {"name": "B"}], oracle="vela")
 def test_nodes_of_an_accelerator() -> None:
     placement = place(model(chain("A", "X", "B", "A")), AB, None)
     assert [node.place for node in placement.nodes] == ["accelerator", "cpu"] + ["accelerator"] * 2
-    assert placement.nodes[1].reason == "the Test accelerator has no such operator"
+    assert placement.nodes[1].reason == "there is no such operator in the Test accelerator"
     assert placement.partitions == 2
     assert (placement.macs("accelerator"), placement.macs("cpu")) == (30, 10)
     assert placement.said_by == "the test (TestRT 2.0)"
@@ -187,8 +187,8 @@ def test_a_promised_accelerator_makes_fallback_an_error(tables: dict[str, Suppor
     assert (finding.severity, finding.code) == ("error", "accelerator-fallback")
     assert (finding.operator, finding.count, finding.nodes) == ("X", 2, ("x_1", "x_3"))
     assert finding.reason == (
-        "runs on the CPU and not on the Google Edge TPU (4 TOPS): the Test accelerator has no such "
-        "operator"
+        "runs on the CPU and not on the Google Edge TPU (4 TOPS): there is no such operator in the "
+        "Test accelerator"
     )
     assert finding.answer == "tabled"
     assert finding.remedy.endswith("; or admit it: --allow-fallback 0.5")
@@ -310,7 +310,9 @@ def test_what_the_compiler_says_wins(
         assert {f.operator: f.answer for f in about} == {"A": "asked", "X": "asked"}
     assert len(questions) == 1, "asked once"
     reasons = {f.operator: f.reason for f in about}
-    assert reasons["X"].endswith("the Test accelerator has no such operator"), "the table's reason"
+    assert reasons["X"].endswith("there is no such operator in the Test accelerator"), (
+        "the table's reason"
+    )
     assert reasons["A"].endswith("vela 4 leaves it there and gives no reason")
     assert result.placements[-1].said_by == "vela 4"
     assert [f.answer for f in checked(facts, answers, ask=False)[1]] == ["tabled"]
@@ -333,7 +335,7 @@ def test_what_is_asked_keeps_its_own_reasons_where_the_table_has_none() -> None:
     reasons = [
         n.reason for n in settled(tabled.model_copy(update={"nodes": tuple(own)}), tabled).nodes
     ]
-    assert reasons == ["a_0 is too wide", "the Test accelerator has no such operator"]
+    assert reasons == ["a_0 is too wide", "there is no such operator in the Test accelerator"]
     unsure = place(model(chain("X")), AB.model_copy(update={"complete": False}), None)
     said = unsure.model_copy(update={"nodes": (own[0],)})
     assert settled(said, unsure).nodes[0].reason == "a_0 is too wide", "nobody says, the asked does"
