@@ -22,6 +22,9 @@ _LETTERS = 60
 
 _MORE = " (each node, and the sources of tables: --json)"
 
+#: Operators of one finding that are shown with names of their nodes.
+_OPERATORS = 6
+
 #: Kinds of operators that are named of what an accelerator leaves.
 _KINDS = 6
 
@@ -77,9 +80,12 @@ def _findings(group: Sequence[Finding]) -> Iterator[RenderableType]:
     if first.answer != "tabled":
         head.append(f" ({first.answer})")
     yield head
-    for finding in group:
+    for finding in group[:_OPERATORS]:
         if finding.operator or finding.nodes:
             yield _below(_where(finding), "bold")
+    if len(group) > _OPERATORS:
+        more = ", ".join(f"{f.operator} {f.count}x" for f in group[_OPERATORS:])
+        yield _below(f"and {more}", "bold")
     yield _below(first.reason)
     yield _below(f"-> {first.remedy}", "green")
     yield Text()

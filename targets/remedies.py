@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from .dtypes import FLOATS
 from .facts import ModelFacts
 from .judge import CONVERSIONS, FailedCondition, Verdict
@@ -20,7 +22,27 @@ def remedy_for(verdict: Verdict, operator: str, table: SupportTable, facts: Mode
             return "convert the layer to float32"
         if "int8" in takes:
             return _to_int8(operator, table, facts)
+    if code == "dynamic-shape-not-supported":
+        return fixed_shapes(facts)
     return _REMEDIES.get(code, f"replace {operator} by operators of the {table.title}")
+
+
+def fixed_shapes(facts: ModelFacts) -> str:
+    """How a model gets fixed shapes: of ONNX by the tool that comes with ONNX Runtime.
+
+    Source: ONNX Runtime documentation, "Making dynamic input shapes fixed".
+    """
+    opened = [spec for spec in facts.inputs if None in spec.shape]
+    if facts.format == "tflite" or not opened:
+        return "export with fixed shapes, one model for each size"
+    first = opened[0]
+    shape = ",".join("N" if size is None else str(size) for size in first.shape)
+    more = f"; so for all {len(opened)} inputs with open dimensions" if len(opened) > 1 else ""
+    return (
+        "fix the shapes, one model for each size: python -m "
+        f"onnxruntime.tools.make_dynamic_shape_fixed --input_name {shlex.quote(first.name)} "
+        f"--input_shape {shape} MODEL FIXED.onnx, with numbers for N{more}"
+    )
 
 
 def _to_int8(operator: str, table: SupportTable, facts: ModelFacts) -> str:
@@ -56,6 +78,5 @@ _REMEDIES: dict[FailedCondition | None, str] = {
     "input-not-constant": "export with fixed shapes and weights, so that the converter folds it",
     "per-channel-not-supported": "quantize with a recipe of the other granularity",
     "attribute-not-supported": "build the layer with a value that it takes",
-    "dynamic-shape-not-supported": "export with fixed shapes, one model for each size",
     "control-flow-not-supported": "unroll it, or run its parts as models of their own",
 }

@@ -8,6 +8,7 @@ from .abilities import computes_float16, knows_features
 from .facts import ModelFacts
 from .finding import Finding
 from .profile import TargetProfile
+from .remedies import fixed_shapes
 
 #: Operators that hold or convert values: they tell nothing of how the model computes.
 _CONVERTERS = frozenset(
@@ -45,7 +46,7 @@ def dynamic_shapes(facts: ModelFacts, profile: TargetProfile) -> Iterator[Findin
             code="dynamic-shapes",
             count=len(open_inputs),
             reason=f"open dimensions in {names}: work and memory depend on sizes given at run time",
-            remedy="export with fixed shapes to have them checked",
+            remedy=f"to have them checked, {fixed_shapes(facts)}",
         )
 
 

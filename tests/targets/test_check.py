@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 from converting import need_extra
+from models import save_onnx
 from onnx import TensorProto, helper
 from targets_models import (
     GOLDEN,
@@ -295,6 +299,20 @@ def test_memory() -> None:
     unknown = dataclasses.replace(facts, peak_activation_bytes=None)
     small = device("asimd", ram_bytes=256_000_000)
     assert "activations unknown" in found(unknown, small)["memory-over-limit"].reason
+
+
+def test_the_tool_that_fixes_shapes_takes_the_command(tmp_path: Path) -> None:
+    relu = onnx.helper.make_node("Relu", ["x y"], ["z"])
+    shape: dict[str, list[int | str]] = {"x y": [1, "n", 4]}
+    path = save_onnx(tmp_path / "open.onnx", [relu], shape, {"z": [1, "n", 4]})
+    facts = inspect_model(path)
+    told = found(facts, device())["dynamic-shapes"].remedy
+    command = told.partition("python ")[2].partition(", with numbers for N")[0]
+    fixed = tmp_path / "fixed.onnx"
+    given = {"MODEL": str(path), "FIXED.onnx": str(fixed), "1,N,4": "1,3,4"}
+    words = [given.get(word, word) for word in shlex.split(command)]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    assert inspect_model(fixed).inputs[0].shape == (1, 3, 4)
 
 
 def test_dynamic_shapes(tmp_path: Path) -> None:
