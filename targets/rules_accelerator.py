@@ -66,7 +66,8 @@ def fallback_findings(
         else:
             remedy = _step(node, table, verdict, facts) + ("" if admitted else _admitting(share))
             yield _fallback(node, accelerator, table, placement, verdict, admitted, remedy)
-    yield from _not_compiled(facts, accelerator, table)
+    if placement.count("accelerator"):
+        yield from _not_compiled(facts, accelerator, table)
 
 
 def _border(graph: GraphFacts) -> Iterator[NodeKey]:

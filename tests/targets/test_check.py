@@ -519,6 +519,8 @@ def test_models_for_the_edge_tpu_are_compiled() -> None:
     finding = found(golden("conv_int8"), CORAL)["accelerator-not-compiled"]
     assert finding.severity == "info"
     assert "edgetpu_compiler" in finding.remedy
+    in_float = found(golden("conv_float"), CORAL)
+    assert "accelerator-not-compiled" not in in_float, "nothing of it would run there"
     compiled = renamed(golden("conv_int8"), "custom::edgetpu-custom-op")
     assert "accelerator-not-compiled" not in found(compiled, CORAL)
     assert "accelerator-not-compiled" not in found(golden("conv_int8"), ARM)
