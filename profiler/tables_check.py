@@ -110,15 +110,25 @@ def _shortened(name: str) -> str:
 
 
 def _placements(result: CheckResult) -> Iterator[RenderableType]:
+    before: Placement | None = None
     for placement in result.placements:
-        yield _below(_placement(placement))
-        for place, words in _LEFT:
-            if left := _left(placement, place, words):
-                yield _below(left, columns=4)
+        if before is None or not _is_the_same(before, placement):
+            yield _below(_placement(placement))
+            for place, words in _LEFT:
+                if left := _left(placement, place, words):
+                    yield _below(left, columns=4)
+        before = placement
         said_by = placement.said_by if placement.answer == "asked" else placement.judged_for
         yield _below(f"{placement.answer}: {said_by}", "dim", columns=4)
         for note in placement.notes:
             yield _below(note, "dim", columns=4)
+
+
+def _is_the_same(one: Placement, other: Placement) -> bool:
+    """Whether two answers, one from a table and one asked, put every node in the same place."""
+    return one.support == other.support and [n.place for n in one.nodes] == [
+        n.place for n in other.nodes
+    ]
 
 
 def _below(text: str, style: str = "", columns: int = 2) -> Padding:

@@ -61,4 +61,6 @@ class Placement(Model):
             return None
         if total := sum(node.macs or 0 for node in self.nodes):
             return sum(node.macs or 0 for node in nodes) / total
+        if any(node.macs is None for node in self.nodes):
+            return 0.0  # the work is elsewhere, and unknown
         return len(nodes) / len(self.nodes) if self.nodes else 0.0

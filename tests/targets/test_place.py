@@ -21,7 +21,7 @@ from edgewright.targets.load import load_target
 from edgewright.targets.oracles import ORACLES, CannotSay
 from edgewright.targets.partition import limited, partitions
 from edgewright.targets.place import place
-from edgewright.targets.placement import Placement
+from edgewright.targets.placement import NodePlacement, Placement
 from edgewright.targets.profile import Accelerator
 from edgewright.targets.support_table import SupportTable
 
@@ -414,3 +414,15 @@ def test_what_runs_elsewhere_need_not_be_fast_on_the_cpu(tables: dict[str, Suppo
 def test_the_share_is_of_nodes_where_no_work_is_known() -> None:
     placement = place(model(chain("A", "X", macs=0)), AB, None)
     assert placement.share([placement.nodes[1]]) == 0.5
+
+
+def test_nodes_without_work_have_none_of_an_unknown_work() -> None:
+    nodes = tuple(
+        NodePlacement(graph="", index=i, operator="X", name="x", macs=macs, place="cpu")
+        for i, macs in enumerate((0, 0, None))
+    )
+    placement = Placement(
+        support="x", title="x", answer="tabled", said_by="x", nodes=nodes, partitions=0
+    )
+    assert placement.share(nodes[:2]) == 0.0
+    assert placement.share(nodes) is None
