@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .facts import ModelFacts, Node
+from .facts import GraphFacts, ModelFacts, Node
 from .graph_view import GraphView
 from .judge import Verdict, judge
 from .partition import limited, partitions
-from .placement import NodePlacement, Place, Placement
+from .placement import NodePlacement, Place, Placement, placed
 from .support_table import SupportTable
 
 #: What a node is identified by: its graph's name, and its position in the file's graph.
@@ -60,7 +60,7 @@ def place(
             kept = frozenset(at for piece in part for at in piece)
         for at, node in enumerate(graph.nodes):
             verdict = verdicts[graph.name, node.index]
-            nodes.append(_placed(graph.name, node, verdict, table, at in kept))
+            nodes.append(_placed(graph, node, verdict, table, at in kept))
     assumed = "" if version in (None, table.tables_version) else f"; assumed here: {version}"
     judged_for = f"{table.versioned_by} {table.tables_version}{assumed}"
     return Placement(
@@ -76,7 +76,7 @@ def place(
 
 
 def _placed(
-    graph: str, node: Node, verdict: Verdict, table: SupportTable, kept: bool
+    graph: GraphFacts, node: Node, verdict: Verdict, table: SupportTable, kept: bool
 ) -> NodePlacement:
     place: Place
     reason = verdict.reason
@@ -90,15 +90,7 @@ def _placed(
         place = "cpu"
         if verdict.answer == "yes":
             reason = _left_out(table)
-    return NodePlacement(
-        graph=graph,
-        index=node.index,
-        operator=node.operator,
-        name=node.name,
-        macs=node.macs,
-        place=place,
-        reason=reason,
-    )
+    return placed(graph, node, place, reason)
 
 
 def _left_out(table: SupportTable) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from .facts import GraphFacts, Node
 from .profile import Model
 
 #: Where an answer comes from. `asked`: the runtime or compiler itself said so, on this machine.
@@ -27,6 +28,19 @@ class NodePlacement(Model):
     macs: int | None
     place: Place
     reason: str | None = None
+
+
+def placed(graph: GraphFacts, node: Node, place: Place, reason: str | None) -> NodePlacement:
+    """A node of a model's facts in its place."""
+    return NodePlacement(
+        graph=graph.name,
+        index=node.index,
+        operator=node.operator,
+        name=node.name,
+        macs=node.macs,
+        place=place,
+        reason=reason,
+    )
 
 
 class Placement(Model):

@@ -8,7 +8,8 @@ from typing import Any
 
 from ...errors import UsageError
 from ..facts import ModelFacts
-from ..placement import NodePlacement, Place, Placement
+from ..placement import Place, Placement, placed
+from ..profile import Accelerator
 from ..sandbox import call
 from ..support_files import support_table
 from . import CannotSay
@@ -32,6 +33,39 @@ def installed(distribution: str, extra: str) -> str:
         raise CannotSay(
             f"{distribution} is not installed", hint=f"pip install 'edgewright[{extra}]'"
         ) from None
+
+
+def options_of(
+    accelerator: Accelerator | None,
+    known: tuple[str, ...],
+    program: str,
+    *,
+    lacking: str,
+    such: str,
+) -> dict[str, str]:
+    """What a profile tells a compiler of the device.
+
+    Args:
+        known: the options that it is told; the first is needed.
+        program: what the compiler is called.
+        lacking: what it has to know, in words, where the first is absent.
+        such: a value that the first can have.
+
+    Raises:
+        CannotSay: the first is absent, or another is not known.
+    """
+    options = accelerator.compiler_options if accelerator is not None else {}
+    if known[0] not in options:
+        raise CannotSay(
+            f"{program} has to know {lacking}",
+            hint=f"in the profile: compiler_options.{known[0]}, e.g. '{such}'",
+        )
+    if foreign := sorted(set(options) - set(known)):
+        raise CannotSay(
+            f"{program} is not told '{foreign[0]}'",
+            hint=f"compiler_options are {', '.join(known)}",
+        )
+    return options
 
 
 def ask(function: str, *arguments: Any, timeout_s: float, what: str) -> Any:
@@ -70,17 +104,7 @@ def answered(
     for graph in facts.graphs:
         for node in graph.nodes:
             place, reason = spots.get((graph.name, node.index), ("unknown", unsaid))
-            nodes.append(
-                NodePlacement(
-                    graph=graph.name,
-                    index=node.index,
-                    operator=node.operator,
-                    name=node.name,
-                    macs=node.macs,
-                    place=place,
-                    reason=reason,
-                )
-            )
+            nodes.append(placed(graph, node, place, reason))
     table = support_table(support)
     return Placement(
         support=support,

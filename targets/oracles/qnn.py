@@ -13,8 +13,7 @@ from ..facts import GraphFacts, ModelFacts
 from ..graph_view import GraphView
 from ..placement import Placement
 from ..profile import Accelerator
-from . import CannotSay
-from .asking import NodeKey, Spot, answered, ask, installed
+from .asking import NodeKey, Spot, answered, ask, installed, options_of
 
 _TIMEOUT_S = 120.0
 
@@ -33,16 +32,9 @@ def answer(path: Path, facts: ModelFacts, accelerator: Accelerator | None) -> Pl
     said_by = (
         f"ONNX Runtime {version('onnxruntime')} with QNN {installed('onnxruntime-qnn', 'qnn')}"
     )
-    options = accelerator.compiler_options if accelerator is not None else {}
-    if OPTIONS[0] not in options:
-        raise CannotSay(
-            "QNN has to know which NPU it is asked about",
-            hint=f"in the profile: compiler_options.{OPTIONS[0]}, e.g. '75'",
-        )
-    if foreign := sorted(set(options) - set(OPTIONS)):
-        raise CannotSay(
-            f"QNN is not told '{foreign[0]}'", hint=f"compiler_options are {', '.join(OPTIONS)}"
-        )
+    options = options_of(
+        accelerator, OPTIONS, "QNN", lacking="which NPU it is asked about", such="75"
+    )
     said = ask(
         "qnn:taken",
         str(path.resolve()),

@@ -14,7 +14,7 @@ from ..facts import GraphFacts, ModelFacts, Node
 from ..placement import Placement
 from ..profile import Accelerator
 from . import CannotSay
-from .asking import NodeKey, Spot, answered, ask, installed
+from .asking import NodeKey, Spot, answered, ask, installed, options_of
 
 _TIMEOUT_S = 120.0
 
@@ -33,16 +33,9 @@ def answer(path: Path, facts: ModelFacts, accelerator: Accelerator | None) -> Pl
     version = installed("ethos-u-vela", "ethos-u")
     if facts.format != "tflite":
         raise CannotSay("Vela reads TFLite files")
-    options = accelerator.compiler_options if accelerator is not None else {}
-    if OPTIONS[0] not in options:
-        raise CannotSay(
-            "Vela has to know which Ethos-U to compile for",
-            hint=f"in the profile: compiler_options.{OPTIONS[0]}, e.g. 'ethos-u55-128'",
-        )
-    if foreign := sorted(set(options) - set(OPTIONS)):
-        raise CannotSay(
-            f"Vela is not told '{foreign[0]}'", hint=f"compiler_options are {', '.join(OPTIONS)}"
-        )
+    options = options_of(
+        accelerator, OPTIONS, "Vela", lacking="which Ethos-U to compile for", such="ethos-u55-128"
+    )
     said = ask(
         "vela:compiled",
         str(path.resolve()),
