@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import Field
 
 from .codes import Code
-from .facts import ModelFacts
+from .facts import ModelFacts, Node
 from .need import Need
-from .placement import Answer, Placement
+from .placement import Answer, NodePlacement, Placement
 from .profile import Model
 
 Severity = Literal["error", "warning", "info"]
@@ -35,6 +35,30 @@ class Finding(Model):
     remedy: str
     source: str | None = Field(default=None, description="where the rule comes from")
     answer: Answer = "tabled"
+
+
+def of_node(
+    node: Node | NodePlacement,
+    severity: Severity,
+    code: Code,
+    *,
+    reason: str,
+    remedy: str,
+    source: str | None = None,
+    answer: Answer = "tabled",
+) -> Finding:
+    """A finding about one node; those alike are joined by `in_order`."""
+    return Finding(
+        severity=severity,
+        code=code,
+        operator=node.operator,
+        nodes=(node.name,),
+        count=1,
+        reason=reason,
+        remedy=remedy,
+        source=source,
+        answer=answer,
+    )
 
 
 class CheckResult(Model):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from .facts import GraphFacts, ModelFacts
-from .finding import Finding
+from .finding import Finding, of_node
 from .graph_view import GraphView
 from .judge import CONVERSIONS, Verdict
 from .place import NodeKey
@@ -100,12 +100,10 @@ def _fallback(
     remedy: str,
 ) -> Finding:
     why = node.reason or f"{placement.said_by} leaves it there and gives no reason"
-    return Finding(
-        severity="info" if admitted else "error",
-        code="accelerator-fallback",
-        operator=node.operator,
-        nodes=(node.name,),
-        count=1,
+    return of_node(
+        node,
+        "info" if admitted else "error",
+        "accelerator-fallback",
         reason=f"runs on the CPU and not on the {accelerator.name}: {why}",
         remedy=remedy,
         source=(verdict.source if verdict else None) or table.source,
@@ -140,12 +138,10 @@ def _on_condition(
     verdict: Verdict | None,
     condition: str,
 ) -> Finding:
-    return Finding(
-        severity="info",
-        code="accelerator-condition",
-        operator=node.operator,
-        nodes=(node.name,),
-        count=1,
+    return of_node(
+        node,
+        "info",
+        "accelerator-condition",
         reason=f"runs on the {accelerator.name} on a condition that nobody checked: {condition}",
         remedy="compare the condition with the layer, or measure on the device",
         source=(verdict.source if verdict else None) or placement.said_by,
@@ -154,12 +150,10 @@ def _on_condition(
 
 
 def _unknown(node: NodePlacement, accelerator: Accelerator, placement: Placement) -> Finding:
-    return Finding(
-        severity="warning",
-        code="accelerator-unknown",
-        operator=node.operator,
-        nodes=(node.name,),
-        count=1,
+    return of_node(
+        node,
+        "warning",
+        "accelerator-unknown",
         reason=f"may not run on the {accelerator.name}: {node.reason}",
         remedy="measure on the device, with the accelerator and without",
         source=placement.said_by,
@@ -169,12 +163,10 @@ def _unknown(node: NodePlacement, accelerator: Accelerator, placement: Placement
 
 def _at_border(node: NodePlacement, accelerator: Accelerator, graph: GraphFacts) -> Finding:
     start = node.operator in ("QUANTIZE", "QuantizeLinear")
-    return Finding(
-        severity="info",
-        code="accelerator-border",
-        operator=node.operator,
-        nodes=(node.name,),
-        count=1,
+    return of_node(
+        node,
+        "info",
+        "accelerator-border",
         reason=f"{'inputs are quantized' if start else 'outputs are dequantized'} on the CPU, "
         f"beside the {accelerator.name}",
         remedy="let the application give and take integers, to save the conversion",

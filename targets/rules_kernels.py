@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from .facts import ModelFacts, Node
-from .finding import Finding
+from .finding import Finding, of_node
 from .judge import Verdict
 from .place import NodeKey
 from .placement import Answer
@@ -47,12 +47,10 @@ def _finding(
     node: Node, verdict: Verdict, table: SupportTable, facts: ModelFacts, answer: Answer
 ) -> Finding:
     unknown = verdict.code is None
-    return Finding(
-        severity="warning" if unknown else "error",
-        code=verdict.code or "operator-unknown",
-        operator=node.operator,
-        nodes=(node.name,),
-        count=1,
+    return of_node(
+        node,
+        "warning" if unknown else "error",
+        verdict.code or "operator-unknown",
         reason=verdict.reason or "",
         remedy="measure on the device whether it runs: edgewright profile MODEL --device …"
         if unknown
