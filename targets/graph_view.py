@@ -66,10 +66,10 @@ class GraphView:
 
     @cached_property
     def readers(self) -> dict[int, list[Node]]:
-        """The nodes that read a tensor, by the tensor's position."""
+        """The nodes that read a tensor, each once, by the tensor's position."""
         found: dict[int, list[Node]] = {}
         for node in self.graph.nodes:
-            for tensor in node.inputs:
+            for tensor in dict.fromkeys(node.inputs):
                 found.setdefault(tensor, []).append(node)
         return found
 

@@ -32,11 +32,10 @@ _RENAMED = {
 #: As onnx.AttributeProto.GRAPH and GRAPHS.
 _GRAPH, _GRAPHS = 5, 10
 
-
-#: The most that a message has; protobuf.dev, "Proto Limits".
 #: Characters of a name in a message.
 _NAME = 80
 
+#: The most that a message has; protobuf.dev, "Proto Limits".
 _PROTOBUF_BYTES = (1 << 31) - 1
 
 

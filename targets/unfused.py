@@ -2,7 +2,7 @@
 
 The rules are those of ONNX Runtime's graph optimizations as of 1.32 (onnxruntime/core/optimizer/
 qdq_transformer: qdq_selector_action_transformer.cc, qdq_selectors.cc, qdq_propagation.cc);
-`unfused_asked` asks the runtime itself. What only brings the model's inputs to integers and its
+`oracles/qdq.py` asks the runtime itself. What only brings the model's inputs to integers and its
 outputs back to reals is not listed: that has to be done somewhere.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from .dtypes import BITS
 from .facts import GraphFacts, Node, UnfusedPair
+from .graph_view import GraphView
 
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
 
@@ -68,13 +69,8 @@ class _Rules:
     """One graph."""
 
     def __init__(self, graph: GraphFacts) -> None:
-        self.graph = graph
-        self.producers: dict[int, Node] = {}
-        self.readers: dict[int, list[Node]] = {}
-        for node in graph.nodes:
-            self.producers.update(dict.fromkeys(node.outputs, node))
-            for index in dict.fromkeys(node.inputs):
-                self.readers.setdefault(index, []).append(node)
+        view = GraphView(graph)
+        self.graph, self.producers, self.readers = graph, view.producers, view.readers
         self.results = frozenset(graph.outputs)
         self._reasons: dict[int, str | None] = {}
 
