@@ -16,7 +16,8 @@ from third_party import TFLITE, third_party
 
 from edgewright.targets.inspect import inspect_model
 from edgewright.targets.oracles import CannotSay
-from edgewright.targets.oracles.arena import arena_of, measure, stretches
+from edgewright.targets.oracles.arena import arena_of
+from edgewright.targets.oracles.inside.arena import measure, stretches
 
 #: Of models whose tensors need this much, little else that kernels allocate is of weight.
 LARGE_BYTES = 500_000
