@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .doubt import FailedCondition
+
 Code = Literal[
     # Can it be loaded and run at all?
     "no-runtime",
@@ -16,18 +18,7 @@ Code = Literal[
     "optimized-for-host",
     "tflite-runtime-wrong-result",
     # Operators against the runtime's kernels
-    "operator-not-supported",
-    "operator-too-new",
-    "operator-version-too-new",
-    "operator-opset-not-supported",
-    "type-not-supported",
-    "rank-not-supported",
-    "input-not-constant",
-    "per-channel-not-supported",
-    "attribute-not-supported",
-    "dynamic-shape-not-supported",
-    "control-flow-not-supported",
-    "not-full-integer",
+    FailedCondition,
     "operator-unknown",
     # Accelerators
     "accelerator-fallback",

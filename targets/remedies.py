@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 
+from .conditions_types import CONVERSIONS
+from .doubt import FailedCondition
 from .dtypes import FLOATS
 from .facts import ModelFacts
-from .judge import CONVERSIONS, FailedCondition, Verdict
+from .judge import Verdict
 from .support_table import SupportTable
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from .conditions_types import CONVERSIONS
 from .facts import GraphFacts, ModelFacts
 from .finding import Finding, of_node
 from .graph_view import GraphView
-from .judge import CONVERSIONS, Verdict
+from .judge import Verdict
 from .place import NodeKey
 from .placement import NodePlacement, Placement
 from .profile import Accelerator, TargetProfile

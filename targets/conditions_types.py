@@ -1,0 +1,121 @@
+"""Conditions of a support table on element types, of operands by role and by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .doubt import Doubt
+from .dtypes import FLOATS
+from .facts import Node, TensorFacts
+from .graph_view import GraphView
+from .support_table import OperatorRule, SupportTable
+
+#: Operators that convert between floating point and integers: one side of them is float.
+CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear"})
+
+
+def of_type(
+    node: Node, view: GraphView, rule: OperatorRule, table: SupportTable
+) -> Iterator[Doubt]:
+    used = _types_of(node, view, table)
+    if table.full_integer and node.operator not in CONVERSIONS:
+        floats = sorted(set(used.all) & FLOATS)
+        if floats:
+            yield Doubt(
+                "not-full-integer",
+                f"it computes in {floats[0]}, and the {table.title} takes integers only",
+                floats[0],
+            )
+            return
+    types = table.spelled_out(rule.types or table.types)
+    if not types or used.data is None:
+        return
+    if used.data == "undefined":
+        yield Doubt(None, "the type of its input is unknown")
+        return
+    if any(_fits(wanted, used, types) for wanted in types):
+        return
+    mixed = used.weights is not None and used.weights != used.data
+    paired = any(wanted.startswith(f"{used.data}*") for wanted in types)
+    if mixed and used.data in types and not paired:
+        yield Doubt(None, f"nobody says whether {used.weights} weights go with {used.data}")
+        return
+    told = f"activations*weights {used.data}*{used.weights}" if mixed else f"type {used.data}"
+    yield Doubt("type-not-supported", f"{told}; it takes {', '.join(types)}", used.data)
+
+
+def of_operands(
+    node: Node, view: GraphView, rule: OperatorRule, table: SupportTable
+) -> Iterator[Doubt]:
+    """The types by position. One that the file does not tell can't be judged."""
+    sides = (("input", node.inputs, rule.inputs), ("output", node.outputs, rule.outputs))
+    for side, indices, wanted in sides:
+        for position, given in wanted.items():
+            if position >= len(indices) or indices[position] < 0:
+                continue
+            types = table.spelled_out(given)
+            used = view.graph.tensors[indices[position]].dtype
+            if used == "undefined":
+                yield Doubt(None, f"the type of its {side} {position} is unknown")
+            elif used not in types:
+                yield Doubt(
+                    "type-not-supported",
+                    f"{side} {position} has type {used}; it takes {', '.join(types)}",
+                    used,
+                )
+
+
+@dataclass(frozen=True)
+class _Types:
+    data: str | None
+    weights: str | None
+    all: tuple[str, ...]
+
+
+def _types_of(node: Node, view: GraphView, table: SupportTable) -> _Types:
+    """The element types that count: for ONNX accelerators those between QDQ pairs."""
+    tensors = view.graph.tensors
+    between = table.role == "accelerator" and table.format == "onnx" and table.fuses_qdq
+
+    def dtype(index: int | None) -> str | None:
+        if index is None:
+            return None
+        return (view.stored(index) if between else tensors[index]).dtype
+
+    def result(index: int) -> str:
+        if between:
+            readers = view.readers.get(index, [])
+            if readers and all(r.operator == "QuantizeLinear" for r in readers):
+                return tensors[readers[0].outputs[0]].dtype
+        return tensors[index].dtype
+
+    everything = [dtype(i) for i in node.inputs if i >= 0] + [
+        result(i) for i in node.outputs if i >= 0
+    ]
+    return _Types(
+        dtype(view.data_input(node)),
+        dtype(view.weights_input(node)),
+        tuple(name for name in everything if name is not None),
+    )
+
+
+def _fits(wanted: str, used: _Types, types: tuple[str, ...]) -> bool:
+    data, star, weights = wanted.partition("*")
+    if data != used.data:
+        return False
+    return used.weights in (None, weights if star else data)
+
+
+def of_channels(
+    node: Node, view: GraphView, rule: OperatorRule, table: SupportTable
+) -> Iterator[Doubt]:
+    wanted = rule.per_channel if rule.per_channel is not None else table.per_channel
+    index = view.weights_input(node)
+    if wanted is None or index is None:
+        return
+    stored: TensorFacts = view.stored(index)
+    if stored.quantization is None or stored.quantization.per_channel == wanted:
+        return
+    has, takes = ("one scale", "more") if wanted else ("a scale for each channel", "one")
+    yield Doubt("per-channel-not-supported", f"its weights have {has}; it takes {takes}")
