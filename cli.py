@@ -140,12 +140,10 @@ def export(
     from .exporters.source import parse_source
     from .files import write_json
     from .profiler.report import export_document
-    from .project import read_project
-    from .targets.check_options import CheckOptions
+    from .project import told_beside
     from .targets.load import load_target
 
-    whole = read_project(project) if project else None
-    told = whole.data if whole else None
+    told, checks = told_beside(project)
     request = ExportRequest(
         source=parse_source(source),
         targets=(load_target(target),),
@@ -156,12 +154,12 @@ def export(
         data=DataOptions(
             calibration=calibration,
             evaluation=evaluation,
-            preprocessing=told.images if told else None,
-            scale=told.scale if told else None,
+            preprocessing=told.images,
+            scale=told.scale,
             metric=metric,
             max_drop=max_drop,
         ),
-        checks=whole.check_options if whole else CheckOptions(),
+        checks=checks,
     )
     if dry_run:
         preview_export(request, as_json)

@@ -144,16 +144,16 @@ def _with_saturation(
     from .exporters.request import DataOptions
     from .exporters.saturation.drop import saturation_drop
     from .exporters.saturation.finding import has_saturation, with_drop
-    from .project import read_project
+    from .project import told_beside
 
     if not has_saturation(result):
         print("no sums of this model saturate on the device: nothing to emulate", file=sys.stderr)
         return result
-    told = read_project(project).data if project else None
+    told, _ = told_beside(project)
     data = DataOptions(
         calibration=calibration,
-        preprocessing=told.images if told else None,
-        scale=told.scale if told else None,
+        preprocessing=told.images,
+        scale=told.scale,
     )
     with progress() as listener:
         drop = saturation_drop(model, data, listener.on_host)

@@ -244,8 +244,7 @@ def _request(
     from .exporters.quantize.recipes import find_recipe
     from .exporters.request import DataOptions, ExportRequest
     from .exporters.source import parse_source
-    from .project import read_project
-    from .targets.check_options import CheckOptions
+    from .project import told_beside
     from .targets.load import load_target
 
     if calibration is not None and statistics is not None:
@@ -253,8 +252,7 @@ def _request(
             "--calibration and --statistics exclude each other",
             hint="statistics are what an earlier calibration kept; give one of them",
         )
-    whole = read_project(project) if project else None
-    told = whole.data if whole else None
+    told, checks = told_beside(project)
     source = parse_source(model)
     found = find_recipe(recipe) if recipe else None
     chosen = model_format
@@ -274,12 +272,12 @@ def _request(
             calibration=calibration,
             evaluation=evaluation,
             statistics=statistics,
-            preprocessing=told.images if told else None,
-            scale=told.scale if told else None,
+            preprocessing=told.images,
+            scale=told.scale,
             metric=metric,
             max_drop=max_drop,
         ),
-        checks=whole.check_options if whole else CheckOptions(),
+        checks=checks,
     )
 
 

@@ -137,3 +137,18 @@ def read_project(path: Path) -> Project:
         UsageError: it is missing, or a key is wrong (file, key and line are named).
     """
     return read_toml(path, Project)
+
+
+def told_beside(path: Path | None) -> tuple[Data, CheckOptions]:
+    """What a project file says of data and checks, for commands that take the rest as options.
+
+    Args:
+        path: the file; None: there is none, and nothing is said.
+
+    Raises:
+        UsageError: as `read_project`.
+    """
+    if path is None:
+        return Data(), CheckOptions()
+    project = read_project(path)
+    return project.data, project.check_options
