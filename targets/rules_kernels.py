@@ -11,7 +11,7 @@ from .place import NodeKey
 from .placement import Answer
 from .remedies import remedy_for
 from .support_table import SupportTable
-from .versions import DOMAINS
+from .versions import is_foreign
 
 
 def kernel_findings(
@@ -33,14 +33,9 @@ def kernel_findings(
             verdict = verdicts[graph.name, node.index]
             if verdict.answer == "yes" or (graph.name, node.index) in elsewhere:
                 continue
-            if not _is_custom(node):
+            # `rules_runtime` has a word on the others.
+            if not is_foreign(node.operator):
                 yield _finding(node, verdict, table, facts, answer)
-
-
-def _is_custom(node: Node) -> bool:
-    """Whether it is none of the runtime's own operators: `rules_runtime` has a word on those."""
-    domain, colons, _ = node.operator.rpartition("::")
-    return bool(colons) and domain not in DOMAINS
 
 
 def _finding(

@@ -9,11 +9,11 @@ from .finding import Finding
 from .profile import READERS, READS, Runtime, TargetProfile
 from .support_files import kernels_of, support_table
 from .versions import (
-    DOMAINS,
     MAX_IR_VERSION,
     MAX_OPSET,
     at_least,
     first_with_opset,
+    is_foreign,
     newest_at,
     tensorflow_version,
 )
@@ -73,9 +73,9 @@ def foreign_domains(facts: ModelFacts, profile: TargetProfile) -> Iterator[Findi
     if _onnxruntime(facts, profile) is None:
         return
     for operator in facts.operators:
-        domain, colons, _ = operator.name.rpartition("::")
-        if not colons or domain in DOMAINS:
+        if not is_foreign(operator.name):
             continue
+        domain = operator.name.rpartition("::")[0]
         if domain == "com.microsoft.nchwc":
             yield _finding(
                 operator,

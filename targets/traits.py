@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .facts import ModelFacts, OperatorFacts
+from .versions import is_foreign
 
-#: Domains whose operators ONNX Runtime has kernels for (docs/ContribOperators.md, onnx.ai).
-_KNOWN_DOMAINS = frozenset({"com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"})
+#: What ONNX Runtime's optimizer puts into a model that is saved after it.
+_OPTIMIZED = "com.microsoft.nchwc::"
 
 _CONTROL_FLOW = frozenset(
     {"If", "Loop", "Scan", "SequenceMap"}
@@ -15,7 +16,11 @@ _CONTROL_FLOW = frozenset(
 
 def custom_operators(facts: ModelFacts) -> list[OperatorFacts]:
     """Operators that the runtime has no kernel for of its own; TensorFlow's (flex) included."""
-    return [operator for operator in facts.operators if _is_custom(operator.name)]
+    return [
+        operator
+        for operator in facts.operators
+        if is_foreign(operator.name) and not operator.name.startswith(_OPTIMIZED)
+    ]
 
 
 def control_flow(facts: ModelFacts) -> list[OperatorFacts]:
@@ -33,8 +38,3 @@ def state(facts: ModelFacts) -> list[str]:
 def dynamic_tensors(facts: ModelFacts) -> int:
     """How many tensors have a dimension that is known at run time only."""
     return sum(t.shape is None or None in t.shape for graph in facts.graphs for t in graph.tensors)
-
-
-def _is_custom(name: str) -> bool:
-    domain, separator, _ = name.rpartition("::")
-    return bool(separator) and not (domain in _KNOWN_DOMAINS or domain.startswith("ai.onnx"))

@@ -51,6 +51,12 @@ _LITERT_AS_TENSORFLOW: dict[str, str] = {
 DOMAINS = frozenset({"ai.onnx.ml", "com.microsoft", "com.ms.internal.nhwc"})
 
 
+def is_foreign(operator: str) -> bool:
+    """Whether an operator, by its name in the facts, is none of a runtime's own."""
+    domain, colons, _ = operator.rpartition("::")
+    return bool(colons) and domain not in DOMAINS
+
+
 def at_least(version: str, wanted: str) -> bool:
     """Whether a version is `wanted` or newer; parts that are missing are zero."""
     return version_parts(version) >= version_parts(wanted)
