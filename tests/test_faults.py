@@ -395,18 +395,23 @@ settings = MeasureSettings(
 def tell(event):
     print(event.phase, event.message, flush=True)
 model = small_models.measured(Path(path))
+print("ready", flush=True)
+sys.stdin.readline()
 [run] = measure(LocalTransport(), [model], settings, tell)
 print("result", run.correctness.status, flush=True)
 """
 
 
-def host(path: Path, base: Path, sampling: str, name: str, busy_s: float = 60) -> Any:
-    """Another process that measures, on a host of this name."""
+def host(
+    path: Path, base: Path, sampling: str, name: str, busy_s: float = 60, waits: bool = False
+) -> Any:
+    """Another process that measures, on a host of this name; one that waits begins when told."""
     import edgewright
 
     package = str(Path(str(edgewright.__path__[0])).parent)
     return subprocess.Popen(
         [sys.executable, "-c", HOST, path, base, sampling, name, str(busy_s)],
+        stdin=subprocess.PIPE if waits else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -424,17 +429,29 @@ def wait_for_line(process: Any, beginning: str) -> str:
     raise AssertionError(process.stderr.read())
 
 
+def begin_measuring(process: Any) -> None:
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
 def test_two_hosts_at_once(base: Path, tmp_path: Path) -> None:
     path = matmul(tmp_path / "m.onnx")
-    with host(path, base, "SECONDS", "alpha") as first:
-        wait_for_line(first, "measure")
-        with host(path, base, "SHORT", "gamma", 0) as refused:
+    # Starting Python takes longer on a busy machine than alpha measures: the others start first.
+    with (
+        host(path, base, "SHORT", "gamma", busy_s=0, waits=True) as refused,
+        host(path, base, "SECONDS", "beta", waits=True) as second,
+    ):
+        for process in (refused, second):
+            wait_for_line(process, "ready")
+        with host(path, base, "SECONDS", "alpha") as first:
+            wait_for_line(first, "measure")
+            begin_measuring(refused)
+            begin_measuring(second)
+            told = wait_for_line(second, "connect local is busy")
+            assert "@alpha (process" in told and "waiting up to 60 s" in told
             _, said = refused.communicate(timeout=30)
             assert refused.returncode != 0
             assert "@alpha (process" in said and "has been measuring m for" in said
-        with host(path, base, "SECONDS", "beta") as second:
-            told = wait_for_line(second, "connect local is busy")
-            assert "@alpha (process" in told and "waiting up to 60 s" in told
             for process in (first, second):
                 output, said = process.communicate(timeout=30)
                 assert process.returncode == 0, said
