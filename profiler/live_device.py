@@ -15,7 +15,7 @@ from .garbage import understood
 from .job import MeasureSettings
 from .owner import Holder
 from .result import Conditions, DeviceFacts
-from .seen_accelerators import seen
+from .seen_accelerators import chip, seen
 from .transports.base import Transport
 
 T = TypeVar("T")
@@ -63,6 +63,7 @@ class LiveDevice(Model):
     schema_version: Literal[1] = 1
     facts: DeviceFacts
     clusters: tuple[CoreCluster, ...] = Field(description="from the fastest to the slowest kind")
+    soc: str | None = Field(default=None, description="the chip, where the system names it")
     accelerators: tuple[Accelerator, ...] = Field(
         default=(), description="what its drivers and buses show; there may be more"
     )
@@ -92,6 +93,7 @@ def look_at(transport: Transport, settings: MeasureSettings | None = None) -> Li
         return LiveDevice(
             facts=arrival.facts,
             clusters=_clusters(arrival, facts, conditions),
+            soc=chip(traces),
             accelerators=seen(traces),
             python=arrival.installed.python,
             python_version=arrival.installed.python_version,

@@ -62,7 +62,7 @@ def probed_profile(live: LiveDevice, name: str, day: date) -> TargetProfile:
         name=name,
         title=facts.model or facts.hostname or name,
         cpu=Cpu(
-            soc=facts.cpu or facts.model or "unknown",
+            soc=live.soc or facts.cpu or facts.model or "unknown",
             architecture=architecture,
             clusters=live.clusters,
             source=_source(day, "/proc/cpuinfo, the auxiliary vector's AT_HWCAP, cpufreq"),

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ..targets.profile import Accelerator
 
-Trace = Literal["nodes", "drivers", "buses", "remote_processors"]
+Trace = Literal["nodes", "drivers", "buses", "remote_processors", "ro.hardware.egl"]
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,19 @@ KNOWN: tuple[Known, ...] = (
     ),
     _known(
         "gpu", "Arm Mali GPU", "gpu",
-        {"nodes": ("mali0",), "drivers": ("panfrost", "panthor", "lima")},
+        {
+            "nodes": ("mali0",), "drivers": ("panfrost", "panthor", "lima"),
+            "ro.hardware.egl": ("mali",),
+        },
         precisions=_FLOATS, support=("litert-gpu",),
-        source="Arm's kbase driver: /dev/mali0; Linux, drivers/gpu/drm",
+        source="Arm's kbase driver: /dev/mali0; Linux, drivers/gpu/drm; Android's OpenGL loader",
     ),
     _known(
-        "gpu", "Qualcomm Adreno GPU", "gpu", {"nodes": ("kgsl-3d0",), "drivers": ("msm",)},
+        "gpu", "Qualcomm Adreno GPU", "gpu",
+        {"nodes": ("kgsl-3d0",), "drivers": ("msm",), "ro.hardware.egl": ("adreno",)},
         precisions=_FLOATS, support=("litert-gpu",),
-        source="Qualcomm's kgsl driver: /dev/kgsl-3d0; Linux, drivers/gpu/drm/msm",
+        source="Qualcomm's kgsl driver: /dev/kgsl-3d0; Linux, drivers/gpu/drm/msm; Android's "
+        "OpenGL loader",
     ),
     _known(
         "gpu", "NVIDIA GPU", "gpu",
@@ -138,8 +143,10 @@ KNOWN: tuple[Known, ...] = (
         source="Linux, drivers/gpu/drm/etnaviv",
     ),
     _known(
-        "gpu", "Imagination PowerVR GPU", "gpu", {"drivers": ("pvrsrvkm", "powervr")},
-        source="Linux, drivers/gpu/drm/imagination; Imagination's pvrsrvkm",
+        "gpu", "Imagination PowerVR GPU", "gpu",
+        {"drivers": ("pvrsrvkm", "powervr"), "ro.hardware.egl": ("powervr",)},
+        source="Linux, drivers/gpu/drm/imagination; Imagination's pvrsrvkm; Android's OpenGL "
+        "loader",
     ),
     _known(
         "gpu", "Intel GPU", "gpu", {"drivers": ("i915", "xe")}, precisions=_FLOATS,
@@ -152,6 +159,16 @@ KNOWN: tuple[Known, ...] = (
 )  # fmt: skip
 
 
+def chip(traces: Mapping[str, Any]) -> str | None:
+    """The chip as Android names it (android.os.Build.SOC_MANUFACTURER and SOC_MODEL)."""
+    model = traces.get("ro.soc.model")
+    return f"{traces.get('ro.soc.manufacturer') or ''} {model}".strip() if model else None
+
+
+def _values(told: Any) -> tuple[str, ...]:
+    return (told,) if isinstance(told, str) else tuple(told or ())
+
+
 def seen(traces: Mapping[str, Any]) -> tuple[Accelerator, ...]:
     """The accelerators that an agent's traces show; ids are made unique ('gpu', 'gpu-2').
 
@@ -161,7 +178,7 @@ def seen(traces: Mapping[str, Any]) -> tuple[Accelerator, ...]:
     found: list[Accelerator] = []
     times: Counter[str] = Counter()
     for known in KNOWN:
-        there = [value for key, value in known.traces if value in (traces.get(key) or ())]
+        there = [value for key, value in known.traces if value in _values(traces.get(key))]
         if there:
             name = known.accelerator.id
             times[name] += 1

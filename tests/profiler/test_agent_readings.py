@@ -272,6 +272,7 @@ def test_a_batterys_state_of_charge_is_no_chip(device: Device) -> None:
 
 def test_traces_of_accelerators(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "DEV", str(device.root / "dev"))
+    device.write("dev/null", "")
     assert traces()["nodes"] == [] and traces()["buses"] == []
     device.write("dev/apex_0", "")
     device.write("dev/kgsl-3d0", "")
