@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .profile import Accelerator, Format, TargetProfile, TargetRuntimeName
-from .support_files import tables_for
+from .support_files import support_table, tables_for
 
 #: Memory of a process that has loaded the runtime and a model of a few kilobytes. Python, NumPy and
 #: the runtime: VmHWM, measured on x86-64 with onnxruntime 1.31 and ai-edge-litert 2.3. TFLite Micro
@@ -47,6 +47,13 @@ def saturates_u8s8(profile: TargetProfile) -> bool:
     (docs/precision.md).
     """
     return is_x86(profile) and not has_dot_product(profile)
+
+
+def compiled_operators(profile: TargetProfile) -> frozenset[str]:
+    """What models consist of that were compiled for an accelerator of this device."""
+    tables = (support_table(name) for each in profile.accelerators for name in each.support)
+    operators = (table.compiled_operator for table in tables if table is not None)
+    return frozenset(operator for operator in operators if operator is not None)
 
 
 def integers_only(

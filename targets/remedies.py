@@ -29,6 +29,11 @@ def remedy_for(verdict: Verdict, operator: str, table: SupportTable, facts: Mode
     return _REMEDIES.get(code, f"replace {operator} by operators of the {table.title}")
 
 
+def file_of(facts: ModelFacts) -> str:
+    """The model's file as a word of a shell command."""
+    return shlex.quote(str(facts.path))
+
+
 def fixed_shapes(facts: ModelFacts) -> str:
     """How a model gets fixed shapes: of ONNX by the tool that comes with ONNX Runtime.
 
@@ -43,7 +48,7 @@ def fixed_shapes(facts: ModelFacts) -> str:
     return (
         "fix the shapes, one model for each size: python -m "
         f"onnxruntime.tools.make_dynamic_shape_fixed --input_name {shlex.quote(first.name)} "
-        f"--input_shape {shape} MODEL FIXED.onnx, with numbers for N{more}"
+        f"--input_shape {shape} {file_of(facts)} FIXED.onnx, with numbers for N{more}"
     )
 
 
@@ -54,9 +59,10 @@ def _to_int8(operator: str, table: SupportTable, facts: ModelFacts) -> str:
             f"{operator} stayed float when the model was quantized: replace it by one that does not"
         )
     start = facts.is_quantized or facts.is_float16
+    what = "the float32 model that it was made from" if start else "it"
     return (
-        f"quantize {'the float32 model that it was made from' if start else 'it'} to int8 with "
-        f"static ranges: edgewright quantize {'FLOAT32_MODEL' if start else 'MODEL'} --recipe "
+        f"quantize {what} to int8 with static ranges: edgewright quantize "
+        f"{'FLOAT32_MODEL' if start else file_of(facts)} --recipe "
         f"int8-s8s8 --format {table.format} --calibration DATA -o INT8.{table.format}"
     )
 

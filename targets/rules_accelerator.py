@@ -13,7 +13,7 @@ from .judge import Verdict
 from .place import NodeKey
 from .placement import NodePlacement, Placement
 from .profile import Accelerator, TargetProfile
-from .remedies import remedy_for
+from .remedies import file_of, remedy_for
 from .support_files import support_table
 from .support_table import SupportTable
 
@@ -186,7 +186,8 @@ def _not_compiled(
         severity="info",
         code="accelerator-not-compiled",
         reason=f"the {accelerator.name} runs compiled models; as it is, this one runs on the CPU",
-        remedy=f"compile it and deploy what that makes: {' '.join([table.compiler, *options])}",
+        remedy="compile it and deploy what that makes: "
+        + " ".join([table.compiler, file_of(facts), *options]),
         source=table.source,
     )
 

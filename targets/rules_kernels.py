@@ -9,7 +9,7 @@ from .finding import Finding, of_node
 from .judge import Verdict
 from .place import NodeKey
 from .placement import Answer
-from .remedies import remedy_for
+from .remedies import file_of, remedy_for
 from .support_table import SupportTable
 from .versions import is_foreign
 
@@ -47,7 +47,8 @@ def _finding(
         "warning" if unknown else "error",
         verdict.code or "operator-unknown",
         reason=verdict.reason or "",
-        remedy="measure on the device whether it runs: edgewright profile MODEL --device …"
+        remedy="measure on the device whether it runs: "
+        f"edgewright profile {file_of(facts)} --device DEVICE"
         if unknown
         else remedy_for(verdict, node.operator, table, facts),
         source=verdict.source,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from .abilities import RUNTIME_BASE_BYTES, is_microcontroller
+from .abilities import RUNTIME_BASE_BYTES, compiled_operators, is_microcontroller
 from .answers import Answers
 from .facts import ModelFacts
 from .finding import Finding
@@ -13,6 +13,7 @@ from .need import Need
 from .oracles import CannotSay
 from .placement import Answer
 from .profile import TargetProfile
+from .remedies import file_of
 
 #: From here on an estimate is worth a warning: runtimes also hold repacked copies of weights.
 _NEAR = 0.75
@@ -152,10 +153,13 @@ def _against(facts: ModelFacts, profile: TargetProfile, need: Need) -> Iterator[
 
 def _smaller(facts: ModelFacts, profile: TargetProfile) -> str:
     """What makes a model smaller on this device."""
+    compiled = compiled_operators(profile)
+    if any(operator.name in compiled for operator in facts.operators):
+        return "compile a model with fewer or narrower layers"
     if facts.is_quantized:
         return "choose a model with fewer or narrower layers: it is quantized already"
     recipe = "int8-s8s8 --calibration DATA" if is_microcontroller(profile) else "int8-dynamic"
-    command = f"edgewright quantize MODEL --recipe {recipe} -o SMALLER.{facts.format}"
+    command = f"edgewright quantize {file_of(facts)} --recipe {recipe} -o SMALLER.{facts.format}"
     return f"quantize it: {command}; or choose a smaller model"
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .abilities import compiled_operators
 from .facts import ModelFacts, OperatorFacts
 from .finding import Finding
 from .profile import READERS, READS, Runtime, TargetProfile
-from .support_files import kernels_of, support_table
+from .support_files import kernels_of
 from .versions import (
     MAX_IR_VERSION,
     MAX_OPSET,
@@ -134,12 +135,7 @@ def custom_operators(facts: ModelFacts, profile: TargetProfile) -> Iterator[Find
         return
     kernels = kernels_of(runtime.name)
     known = set(kernels.by_operator) if kernels is not None else set()
-    known |= {
-        table.compiled_operator
-        for accelerator in profile.accelerators
-        for name in accelerator.support
-        if (table := support_table(name)) is not None and table.compiled_operator is not None
-    }
+    known |= compiled_operators(profile)
     for operator in facts.operators:
         if operator.name.startswith("custom::") and operator.name not in known:
             yield _finding(

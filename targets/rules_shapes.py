@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from .facts import ModelFacts, TensorSpec
 from .finding import MOST_NODES, Finding
 from .profile import TargetProfile
+from .remedies import file_of
 
 
 def external_data(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
@@ -20,7 +21,8 @@ def external_data(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding
         code="external-data",
         reason=f"weights are in {names}: applications that load a model from memory "
         "don't find them, and Edgewright measures single files",
-        remedy="write one file, below 2 GB: edgewright export MODEL --precision float32 -o DIR",
+        remedy=f"write one file, below 2 GB: edgewright export {file_of(facts)} "
+        "--precision float32 -o DIR",
         source="ONNX, docs/ExternalData.md",
     )
 

@@ -155,7 +155,9 @@ class SupportTable(Model):
     compiled_operator: str | None = Field(
         default=None, description="the custom operator that models compiled for it consist of"
     )
-    compiler: str | None = Field(default=None, description="the command that compiles a model")
+    compiler: str | None = Field(
+        default=None, description="the program that compiles a model, which it is given first"
+    )
     notes: tuple[str, ...] = ()
     source: str = Field(min_length=1)
     operators: tuple[OperatorRule, ...] = ()

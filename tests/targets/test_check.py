@@ -444,7 +444,11 @@ def test_flash_and_arena_of_a_microcontroller() -> None:
     assert "it is quantized already" in full.remedy
     floats = dataclasses.replace(golden("conv_float"), size_bytes=800_000)
     remedy = found(floats, microcontroller(700_000))["file-too-large"].remedy
-    assert "--recipe int8-s8s8" in remedy
+    assert f"edgewright quantize {floats.path} --recipe int8-s8s8" in remedy
+    named = dataclasses.replace(floats, path=Path("my model.tflite"))
+    assert "quantize 'my model.tflite' " in (
+        found(named, microcontroller(700_000))["file-too-large"].remedy
+    )
     tight = check(facts, microcontroller(ram_bytes=100), CheckOptions(ask=False))
     (small,) = [f for f in tight.findings if f.code == "memory-over-limit"]
     assert "its arena takes at least" in small.reason
@@ -533,6 +537,10 @@ def test_models_for_the_edge_tpu_are_compiled() -> None:
     whole = dataclasses.replace(compiled, graphs=(dataclasses.replace(main, nodes=(node,)),))
     condition = found(whole, CORAL)["accelerator-condition"]
     assert "compiled for this very chip" in condition.reason
+    large = CORAL.model_dump()
+    large["memory"]["flash_bytes"] = whole.size_bytes
+    remedy = found(whole, TargetProfile.model_validate(large))["flash-near-limit"].remedy
+    assert remedy == "compile a model with fewer or narrower layers"
     without = check(compiled, CORAL, CheckOptions(accelerator="none", ask=False))
     assert not without.compatible
     assert [f.code for f in without.findings if f.severity == "error"] == ["custom-operator"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,11 +65,11 @@ def test_a_microcontroller_says_what_its_compiler_needs() -> None:
     assert npu.compiler_options["accelerator_config"].startswith(table.id)
     assert board.memory.flash_bytes is not None
     assert board.measured_runtimes == ()
-    model = inspect_model(Path(__file__).parents[1] / "golden" / "targets_conv_int8.tflite")
-    findings = check(model, board, CheckOptions(ask=False)).findings
+    file = Path(__file__).parents[1] / "golden" / "targets_conv_int8.tflite"
+    findings = check(inspect_model(file), board, CheckOptions(ask=False)).findings
     remedy = next(f.remedy for f in findings if f.code == "accelerator-not-compiled")
     assert remedy.endswith(
-        "vela MODEL --accelerator-config ethos-u55-256 "
+        f"vela {shlex.quote(str(file))} --accelerator-config ethos-u55-256 "
         "--system-config Ethos_U55_High_End_Embedded --memory-mode Shared_Sram"
     )
 
