@@ -74,6 +74,8 @@ class TensorFacts:
         constant_bytes: bytes that the values take in the file.
         sparse: whether the values are stored without their zeros.
         variable: whether it keeps its value from one inference to the next.
+        values: of a small constant (at most `small_values.MOST_VALUES`), flat, in the file's order;
+            None of large ones and of activations.
     """
 
     name: str
@@ -84,6 +86,7 @@ class TensorFacts:
     quantization: TensorQuantization | None = None
     sparse: bool = False
     variable: bool = False
+    values: tuple[int, ...] | tuple[float, ...] | None = None
 
 
 #: A value of an operator's attribute.

@@ -60,7 +60,7 @@ def _facts(file: OnnxFile) -> ModelFacts:
         scales[scope] = tensor_scales(scope, folder, scales[scope.outer] if scope.outer else {})
         macs = [_macs(scope, node) for node in scope.graph.node]
         nodes += map(partial(_node_facts, scope, folder), scope.graph.node, macs)
-        graphs.append(graph_facts(scope, scales[scope], macs))
+        graphs.append(graph_facts(scope, scales[scope], macs, folder))
     opsets = {entry.domain: int(entry.version) for entry in bare.opset_import}
     constants = {tensor.name for tensor in bare.graph.initializer}
     facts = ModelFacts(

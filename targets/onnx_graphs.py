@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from .facts import GraphFacts, Node, TensorFacts
 from .onnx_attributes import plain_attributes
 from .onnx_operators import operator_name
 from .onnx_scope import Scope
 from .onnx_tensor_scales import Scales
+from .onnx_values import small_values
 
 
-def graph_facts(scope: Scope, scales: Scales, macs: Sequence[int | None]) -> GraphFacts:
+def graph_facts(
+    scope: Scope, scales: Scales, macs: Sequence[int | None], folder: Path
+) -> GraphFacts:
     """One graph; tensors of the graphs around it that it reads are among its own.
 
     Args:
         scope: the graph.
         scales: how its integers stand for reals.
         macs: multiply-accumulates of one run of each node.
+        folder: the model's folder, where external data lies.
     """
-    table = _Tensors(scope, scales)
+    table = _Tensors(scope, scales, folder)
     graph = scope.graph
     given = {tensor.name for tensor in graph.initializer}
     inputs = tuple(table.index(value.name) for value in graph.input if value.name not in given)
@@ -48,9 +53,9 @@ def graph_facts(scope: Scope, scales: Scales, macs: Sequence[int | None]) -> Gra
 class _Tensors:
     """The tensors of one graph, in the order in which they are met."""
 
-    def __init__(self, scope: Scope, scales: Scales) -> None:
+    def __init__(self, scope: Scope, scales: Scales, folder: Path) -> None:
         self.tensors: list[TensorFacts] = []
-        self._scope, self._scales = scope, scales
+        self._scope, self._scales, self._folder = scope, scales, folder
         self._found: dict[str, int] = {"": -1}
 
     def index(self, name: str) -> int:
@@ -63,6 +68,7 @@ class _Tensors:
 
     def _describe(self, name: str) -> TensorFacts:
         constant = self._scope.constant(name)
+        sparse = constant is not None and self._scope.is_sparse(name)
         return TensorFacts(
             name=name,
             dtype=self._scope.value(name).dtype,
@@ -70,5 +76,8 @@ class _Tensors:
             constant=constant[0] if constant is not None else None,
             constant_bytes=constant[1] if constant is not None else 0,
             quantization=self._scales.get(name),
-            sparse=constant is not None and self._scope.is_sparse(name),
+            sparse=sparse,
+            values=small_values(self._scope, name, self._folder)
+            if constant and not sparse
+            else None,
         )

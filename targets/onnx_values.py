@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from .onnx_file import dtype_name, external_location, external_range
+from .onnx_scope import Scope
+from .small_values import MOST_VALUES, Values, are_told, plain
+
+#: Attributes of a Constant node that hold numbers, with the fields of onnx.AttributeProto.
+_NUMBERS = {"value_int": "i", "value_ints": "ints", "value_float": "f", "value_floats": "floats"}
 
 #: As onnx.TensorProto.EXTERNAL.
 _EXTERNAL = 1
@@ -33,6 +38,28 @@ def values(tensor: Any, folder: Path) -> Any | None:
     from onnx import numpy_helper
 
     return numpy_helper.to_array(tensor)
+
+
+def small_values(scope: Scope, name: str, folder: Path) -> Values | None:
+    """The values of a small constant; None of large ones and of what is not stored.
+
+    Args:
+        folder: the model's folder, where external data lies.
+    """
+    tensor = scope.tensor(name)
+    if tensor is not None:
+        if not are_told(dtype_name(tensor.data_type), tensor.dims):
+            return None
+        array = values(tensor, folder)
+        return None if array is None else plain(array.reshape(-1).tolist())
+    node = scope.producer(name)
+    for attribute in node.attribute if node is not None else ():
+        field = _NUMBERS.get(attribute.name)
+        if field is not None:
+            found = getattr(attribute, field)
+            numbers = [found] if isinstance(found, int | float) else list(found)
+            return plain(numbers) if 0 < len(numbers) <= MOST_VALUES else None
+    return None
 
 
 def largest_weight(tensor: Any | None, zero_point: Any | None, folder: Path) -> int | None:

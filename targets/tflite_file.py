@@ -90,7 +90,7 @@ def read_tflite(data: Any) -> TfliteFile:
         (_operator_name(code, schema), int(code.Version()))
         for code in (model.OperatorCodes(i) for i in range(model.OperatorCodesLength()))
     ]
-    buffers = stored_buffers(model, len(data))
+    buffers = stored_buffers(model, data)
     external, files = _external(model)
     tables = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
     if not tables:

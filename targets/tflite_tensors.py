@@ -8,39 +8,51 @@ from typing import Any
 
 from .dtypes import tensor_bytes
 from .facts import Quantization, TensorFacts, TensorQuantization
+from .small_values import MOST_VALUES, unpacked
 from .tflite_schema import names_by_value, numbers, text
 
 #: Types of tensors that stand for something that lies elsewhere; they have no shape of their own.
 _HANDLES = frozenset({"resource", "variant"})
 
+#: Bytes of the largest constant whose values are told.
+_SMALL_BYTES = 8 * MOST_VALUES
+
 
 @dataclass(frozen=True)
 class Stored:
-    """Values in the file: what identifies them, and their bytes."""
+    """Values in the file: what identifies them, their bytes, and of few also the content."""
 
     identity: str
     size_bytes: int
+    content: bytes | None = None
 
 
-def stored_buffers(model: Any, file_bytes: int) -> list[Stored | None]:
-    """Every buffer of a model; None where it is empty. No values are read.
+def stored_buffers(model: Any, file: Any) -> list[Stored | None]:
+    """Every buffer of a model; None where it is empty. No values are read but those of small ones.
+
+    Args:
+        file: its bytes, or a memory map of it.
 
     Raises:
         ValueError: values reach past the end of the file.
     """
-    return [_buffer(i, model.Buffers(i), file_bytes) for i in range(model.BuffersLength())]
+    return [_buffer(i, model.Buffers(i), file) for i in range(model.BuffersLength())]
 
 
-def _buffer(index: int, buffer: Any, file_bytes: int) -> Stored | None:
+def _buffer(index: int, buffer: Any, file: Any) -> Stored | None:
     # Values behind the flatbuffer are for files beyond 2 GB; 1 marks a place not yet known.
     offset = int(buffer.Offset())
     if offset > 1:
-        if offset + buffer.Size() > file_bytes:
+        size = int(buffer.Size())
+        if offset + size > len(file):
             raise ValueError("weights reach past the end of the file")
-        return Stored(f"@{offset}", int(buffer.Size()))
+        small = bytes(file[offset : offset + size]) if size <= _SMALL_BYTES else None
+        return Stored(f"@{offset}", size, small)
     data = buffer.DataAsNumpy()
     size = 0 if isinstance(data, int) else int(data.nbytes)
-    return Stored(str(index), size) if size else None
+    if not size:
+        return None
+    return Stored(str(index), size, data.tobytes() if size <= _SMALL_BYTES else None)
 
 
 class TensorReader:
@@ -81,6 +93,7 @@ class TensorReader:
         sparse = tensor.Sparsity() is not None
         if stored is not None and not sparse and stored.size_bytes < (needed or 0):
             raise ValueError(f"a tensor of {needed} bytes has {stored.size_bytes}")
+        content = stored.content if stored is not None and not sparse else None
         ranked = bool(signature) or tensor.HasRank() or stored is not None or dtype in _HANDLES
         shape = tuple(None if size < 0 else size for size in signature)
         facts = TensorFacts(
@@ -92,6 +105,7 @@ class TensorReader:
             quantization=self._quantization(tensor, dtype, at_one),
             sparse=sparse,
             variable=bool(tensor.IsVariable()),
+            values=unpacked(content, dtype, at_one) if content is not None else None,
         )
         return facts, at_one
 

@@ -65,6 +65,9 @@ tensors = st.builds(
     dtype=texts,
     shape=st.none() | st.lists(st.none() | integers, max_size=3).map(tuple),
     quantization=st.none() | quantizations,
+    values=st.none()
+    | st.lists(integers, max_size=3).map(tuple)
+    | st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=3).map(tuple),
 )
 nodes = st.builds(
     Node,
@@ -94,8 +97,9 @@ def test_undefined_numbers_come_back() -> None:
 
 
 def kinds(facts: ModelFacts) -> list[str]:
-    """The attributes with their types: 1, 1.0 and True are equal, but not the same."""
-    return [repr(node.attributes) for graph in facts.graphs for node in graph.nodes]
+    """Attributes and values with their types: 1, 1.0 and True are equal, but not the same."""
+    told = [repr(node.attributes) for graph in facts.graphs for node in graph.nodes]
+    return told + [repr(t.values) for graph in facts.graphs for t in graph.tensors]
 
 
 def with_node(node: Node, *tensors: TensorFacts) -> ModelFacts:
