@@ -180,6 +180,11 @@ def _check_tensor(path: Path, tensor: Any, external: dict[str, Path]) -> None:
         name = tensor.name if len(tensor.name) <= _NAME else f"{tensor.name[:_NAME]}..."
         place = external_file(path, external_location(tensor), f"the weights '{name}'")
         offset, length = external_range(tensor)
+        if needed is not None and length not in (None, needed):
+            raise UsageError(
+                f"{path} is damaged: the constant '{name}' has {length} of its {needed} bytes in "
+                f"{place.name}"
+            )
         end = offset + (length if length is not None else needed or 0)
         if place.stat().st_size < end:
             raise UsageError(

@@ -71,6 +71,7 @@ class Scope:
         self._tensors: dict[str, Any] = {}
         self.producers: dict[str, Any] = {}
         self.sparse: set[str] = set()
+        self._inputs = frozenset(value.name for value in graph.input)
         #: For names computed from constants alone: the constants, with their bytes.
         self._constants: dict[str, dict[str, int]] = {}
         for value in _value_infos(inferred.at_one):
@@ -100,6 +101,13 @@ class Scope:
         for scopes in self.inner.values():
             for scope in scopes:
                 yield from scope.walk()
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a tensor: an input, a constant, or what a node computes."""
+        here = (self._inputs, self.producers, self._tensors, self.sparse)
+        if any(name in names for names in here):
+            return True
+        return self.outer is not None and self.outer.has(name)
 
     def _enter(self, inferred: Inferred, path: str) -> None:
         graphs = [(p, node, named_graphs(node)) for p, node in enumerate(self.graph.node)]

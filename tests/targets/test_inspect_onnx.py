@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 from targets_models import (
     CONVNET_MACS,
     convnet,
@@ -293,6 +293,36 @@ def test_nodes_that_wait_for_each_other(tmp_path: Path) -> None:
         inspect_model(path)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([helper.make_node("Add", ["x", "lost"], ["y"])], "nothing computes 'lost', which Add"),
+        (
+            [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["x"], ["y"])],
+            "two nodes compute 'y'",
+        ),
+    ],
+)
+def test_every_tensor_has_one_source(nodes: list[NodeProto], message: str, tmp_path: Path) -> None:
+    path = save(tmp_path / MODEL, nodes, [value("x", [1])], [value("y", [1])])
+    with pytest.raises(UsageError, match=message):
+        inspect_model(path)
+
+
+def test_inner_graphs_read_what_is_around_them(tmp_path: Path) -> None:
+    def model(read: str) -> Path:
+        inner = helper.make_graph(
+            [helper.make_node("Neg", [read], ["t"])], "inner", [], [value("t", [1])]
+        )
+        nodes = [helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)]
+        inputs = [value("c", [1], TensorProto.BOOL), value("x", [1])]
+        return save(tmp_path / MODEL, nodes, inputs, [value("y", [1])])
+
+    assert inspect_model(model("x")).subgraphs == 2
+    with pytest.raises(UsageError, match="nothing computes 'lost', which Neg"):
+        inspect_model(model("lost"))
+
+
 def test_names_and_order_are_the_runtimes(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Add", ["zed", "alpha"], ["second"]),
@@ -383,4 +413,14 @@ class TestExternalData:
         next(entry for entry in entries if entry.key == "offset").value = "-1"
         path.write_bytes(model.SerializeToString())
         with pytest.raises(UsageError, match="is no number"):
+            inspect_model(path)
+
+    def test_fewer_bytes_than_the_shape_needs(self, tmp_path: Path) -> None:
+        """ONNX Runtime refuses to load it, too."""
+        path = self.saved(tmp_path)
+        model = onnx.load(path, load_external_data=False)
+        entries = [e for t in model.graph.initializer for e in t.external_data]
+        next(entry for entry in entries if entry.key == "length").value = "1"
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(UsageError, match=r"has 1 of its \d+ bytes in weights\.bin"):
             inspect_model(path)
