@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -19,6 +20,9 @@ _STYLE: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "i
 #: Names of nodes that are shown of each finding, and their letters; --json has up to 20, whole.
 _NAMES = 3
 _LETTERS = 60
+
+#: A command to be copied: folded lines would be several.
+_COMMAND = re.compile(r"(?:^|: )(?:edgewright|python|pip|vela|edgetpu_compiler) ")
 
 _MORE = " (each node, and the sources of tables: --json)"
 
@@ -87,7 +91,7 @@ def _findings(group: Sequence[Finding]) -> Iterator[RenderableType]:
         more = ", ".join(f"{f.operator} {f.count}x" for f in group[_OPERATORS:])
         yield _below(f"and {more}", "bold")
     yield _below(first.reason)
-    yield _below(f"-> {first.remedy}", "green")
+    yield _remedy(first.remedy)
     yield Text()
 
 
@@ -134,6 +138,13 @@ def _is_the_same(one: Placement, other: Placement) -> bool:
 def _below(text: str, style: str = "", columns: int = 2) -> Padding:
     """Whole lines, some columns to the right."""
     return Padding(Text(text, style=style, overflow="fold"), (0, 0, 0, columns), expand=False)
+
+
+def _remedy(remedy: str) -> RenderableType:
+    """In lines; with a command in one, which the terminal folds, so that it can be copied."""
+    if _COMMAND.search(remedy) is None:
+        return _below(f"-> {remedy}", "green")
+    return Text(f"  -> {remedy}", style="green", no_wrap=True, overflow="ignore")
 
 
 def _placement(placement: Placement) -> str:

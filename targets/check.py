@@ -41,7 +41,6 @@ Rule = Callable[[ModelFacts, TargetProfile], Iterable[Finding]]
 
 #: Whether the model can be loaded and run, in the order of findings.
 RULES: tuple[Rule, ...] = (
-    format_has_runtime,
     opset,
     ir_version,
     foreign_domains,
@@ -93,7 +92,8 @@ def check(
     runtime = device.runtime_for(facts.format)
     if runtime is not None:
         begin_to_ask(facts, runtime, options, answers)
-    findings = [finding for rule in RULES for finding in rule(facts, device)]
+    findings = list(format_has_runtime(facts, profile, options.runtime))
+    findings += [finding for rule in RULES for finding in rule(facts, device)]
     asked = answers if options.ask else None
     findings += memory(facts, device, asked)
     placements: tuple[Placement, ...] = ()

@@ -26,6 +26,8 @@ def remedy_for(verdict: Verdict, operator: str, table: SupportTable, facts: Mode
             return _to_int8(operator, table, facts)
     if code == "dynamic-shape-not-supported":
         return fixed_shapes(facts)
+    if code == "operator-opset-not-supported":
+        return _other_opset(operator, table, facts)
     return _REMEDIES.get(code, f"replace {operator} by operators of the {table.title}")
 
 
@@ -50,6 +52,42 @@ def fixed_shapes(facts: ModelFacts) -> str:
         f"onnxruntime.tools.make_dynamic_shape_fixed --input_name {shlex.quote(first.name)} "
         f"--input_shape {shape} {file_of(facts)} FIXED.onnx, with numbers for N{more}"
     )
+
+
+def in_opset(facts: ModelFacts, opset: int) -> str:
+    """How an ONNX model gets to another opset; `onnx` documents what it can convert."""
+    convert = f"onnx.version_converter.convert_version(onnx.load(sys.argv[1]), {opset})"
+    return _python(
+        facts,
+        f"import sys, onnx.version_converter; onnx.save({convert}, sys.argv[2])",
+        f"OPSET{opset}.onnx",
+    )
+
+
+def in_ir_version(facts: ModelFacts, version: int) -> str:
+    """How an ONNX file gets an older version of the file format; its operators stay."""
+    change = f"m = onnx.load(sys.argv[1]); m.ir_version = {version}; onnx.save(m, sys.argv[2])"
+    return _python(facts, f"import sys, onnx; {change}", f"IR{version}.onnx")
+
+
+def _python(facts: ModelFacts, code: str, to: str) -> str:
+    """A command that makes a file of the model."""
+    return f"python -c {shlex.quote(code)} {file_of(facts)} {to}"
+
+
+def _other_opset(operator: str, table: SupportTable, facts: ModelFacts) -> str:
+    """The nearest opset of which the table knows the operator."""
+    rules = table.by_operator.get(operator, ())
+    newest = [n for rule in rules if (n := rule.max_opset or table.max_opset) is not None]
+    oldest = [n for rule in rules if (n := rule.min_opset or table.min_opset) is not None]
+    now = facts.opset
+    if now is not None and newest and now > max(newest):
+        wanted, words = max(newest), f"{max(newest)} or lower"
+    elif now is not None and oldest and now < min(oldest):
+        wanted, words = min(oldest), f"{min(oldest)} or newer"
+    else:
+        return "export with another opset"
+    return f"export with opset {words}, or convert the file: {in_opset(facts, wanted)}"
 
 
 def _to_int8(operator: str, table: SupportTable, facts: ModelFacts) -> str:
@@ -80,7 +118,6 @@ def _types(table: SupportTable, operator: str) -> set[str]:
 _REMEDIES: dict[FailedCondition | None, str] = {
     "operator-too-new": "use a newer runtime there, or build the layer from older operators",
     "operator-version-too-new": "use a newer runtime there, or convert with an older converter",
-    "operator-opset-not-supported": "export with another --opset",
     "type-not-supported": "convert the layer to a type that it takes",
     "rank-not-supported": "reshape before and after the layer",
     "input-not-constant": "export with fixed shapes and weights, so that the converter folds it",

@@ -8,6 +8,7 @@ from .abilities import compiled_operators
 from .facts import ModelFacts, OperatorFacts
 from .finding import Finding
 from .profile import READERS, READS, Runtime, TargetProfile
+from .remedies import in_ir_version, in_opset
 from .support_files import kernels_of
 from .versions import (
     MAX_IR_VERSION,
@@ -20,17 +21,28 @@ from .versions import (
 )
 
 
-def format_has_runtime(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
-    """The device needs a runtime that reads the format."""
-    if profile.runtime_for(facts.format) is not None:
+def format_has_runtime(
+    facts: ModelFacts, profile: TargetProfile, chosen: str | None
+) -> Iterator[Finding]:
+    """The device needs a runtime that reads the format.
+
+    Args:
+        profile: the device with all of its runtimes.
+        chosen: the one that was asked for; None: any.
+    """
+    readers = [runtime.name for runtime in profile.runtimes if READS[runtime.name] == facts.format]
+    if (chosen in readers) if chosen else readers:
         return
-    there = {READS[runtime.name] for runtime in profile.runtimes}
+    there = {READS[runtime.name] for runtime in profile.runtimes if chosen in (None, runtime.name)}
+    export = f"export with --format {' or '.join(sorted(there))}, from the source model"
     listed = ", ".join(runtime.name for runtime in profile.runtimes)
     yield Finding(
         severity="error",
         code="no-runtime",
-        reason=f"no runtime of {profile.title} reads {facts.format} (it has {listed})",
-        remedy=f"export with --format {' or '.join(sorted(there))}, from the source model",
+        reason=f"{chosen} does not read {facts.format}"
+        if readers
+        else f"no runtime of {profile.title} reads {facts.format} (it has {listed})",
+        remedy=f"check with --runtime {' or '.join(readers)}, or {export}" if readers else export,
     )
 
 
@@ -48,7 +60,8 @@ def opset(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
             code="opset-too-new",
             reason=f"the model uses opset {facts.opset}; onnxruntime {runtime.min_version}, the "
             f"oldest assumed for this device, knows opsets up to {most}",
-            remedy=f"export with opset {most} or lower{newer}",
+            remedy=f"export with opset {most} or lower{newer}, or convert the file: "
+            f"{in_opset(facts, most)}",
         )
 
 
@@ -64,7 +77,7 @@ def ir_version(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
             code="ir-version-too-new",
             reason=f"the file has IR version {facts.ir_version}; onnxruntime "
             f"{runtime.min_version}, the oldest assumed for this device, reads up to {most}",
-            remedy=f"set the model's ir_version to {most} if its opset allows, or use a newer "
+            remedy=f"write it as IR version {most}: {in_ir_version(facts, most)}; or use a newer "
             "onnxruntime there",
         )
 

@@ -144,6 +144,14 @@ def test_check_as_sarif_and_junit(cli: Cli) -> None:
     cli.refuses("check", MODEL, "-t", "coral", "--sarif", "--json", saying="exclude each other")
 
 
+def test_a_command_in_a_remedy_stays_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    told = cli("check", MODEL, "-t", "imx-8m-plus", "--no-ask").out.splitlines()
+    (remedy,) = [line for line in told if "python -c" in line]
+    assert "IR9.onnx" in remedy
+    assert all(len(line) <= 60 for line in told if line != remedy)
+
+
 def test_the_list_fits_80_columns_and_knows_what_is_yours(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

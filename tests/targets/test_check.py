@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 import subprocess
 import sys
@@ -170,7 +171,8 @@ def test_opset_too_new(tmp_path: Path) -> None:
     assert "onnxruntime 1.21" in finding.remedy
     assert found(facts, device("asimd", runtimes={"onnxruntime": "1.21.0"})) == {}
     future = dataclasses.replace(facts, opset=99)
-    assert found(future, ARM)["opset-too-new"].remedy == "export with opset 26 or lower"
+    remedy = found(future, ARM)["opset-too-new"].remedy
+    assert remedy.startswith("export with opset 26 or lower, or convert the file: python -c ")
     # Nothing is known of runtimes older than the tables, and that is said.
     ancient = device("asimd", runtimes={"onnxruntime": "1.2"})
     assert set(found(facts, ancient)) == {"operator-unknown"}
@@ -182,6 +184,31 @@ def test_ir_version_too_new(tmp_path: Path) -> None:
     assert list(finding) == ["ir-version-too-new"]
     assert finding["ir-version-too-new"].severity == "error"
     assert found(facts, device("asimd", runtimes={"onnxruntime": "1.18"})) == {}
+
+
+def followed(remedy: str, folder: Path) -> ModelFacts:
+    """What the command of a remedy makes."""
+    (command,) = re.findall(r"python (-c '[^']+' \S+ \w+\.onnx)", remedy)
+    words = shlex.split(command)
+    subprocess.run([sys.executable, *words], cwd=folder, check=True)
+    return inspect_model(folder / words[-1])
+
+
+def test_remedies_of_versions_can_be_pasted(tmp_path: Path) -> None:
+    old = device("asimd", runtimes={"onnxruntime": "1.17"})
+    facts = inspect_model(convnet(tmp_path / "m.onnx", opset=22, ir=10))
+    facts = followed(found(facts, old)["opset-too-new"].remedy, tmp_path)
+    facts = followed(found(facts, old)["ir-version-too-new"].remedy, tmp_path)
+    assert (facts.opset, facts.ir_version) == (20, 9)
+    assert found(facts, old) == {}
+    # Of RKNN no newer opset than 19 is known.
+    board = load_target("rock-5b")
+    facts = inspect_model(convnet(tmp_path / "m.onnx", opset=21, ir=10))
+    options = CheckOptions(accelerator="npu", ask=False)
+    remedies = {f.remedy for f in check(facts, board, options).findings if f.operator == "Conv"}
+    facts = followed(remedies.pop(), tmp_path)
+    assert facts.opset == 19
+    assert "Conv" not in {f.operator for f in check(facts, board, options).findings}
 
 
 @pytest.mark.parametrize(
@@ -598,9 +625,9 @@ def test_unknown_runtimes_and_accelerators_name_the_nearest() -> None:
 def test_rules_are_about_the_runtime_that_is_asked_for() -> None:
     pi = load_target("raspberry-pi-4")
     facts = golden("conv_int8")
-    assert "no-runtime" in {
-        f.code for f in check(facts, pi, CheckOptions(runtime="onnxruntime")).findings
-    }
+    finding = check(facts, pi, CheckOptions(runtime="onnxruntime")).findings[0]
+    assert (finding.code, finding.reason) == ("no-runtime", "onnxruntime does not read tflite")
+    assert finding.remedy.startswith("check with --runtime ai_edge_litert or tflite_runtime, or ")
     assert check(facts, pi, CheckOptions(runtime="tflite_runtime")).compatible
 
 
