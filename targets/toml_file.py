@@ -88,12 +88,23 @@ def validate_toml(document: TomlDocument, model: type[M]) -> M:
         # Through JSON: strict there means strict types, but arrays still become tuples.
         return model.model_validate_json(json.dumps(document.data, default=str), strict=True)
     except ValidationError as error:
-        problems = [_problem(document, model, detail) for detail in error.errors()]
+        details = error.errors()
+        problems = [
+            _problem(document, model, detail)
+            for detail in details
+            # A list whose items are wrong is called too short as well.
+            if detail["type"] != "too_short"
+            or not any(_is_inside(other["loc"], detail["loc"]) for other in details)
+        ]
         hints = [hint for _, hint in problems if hint]
         lines = [line for line, _ in problems[:MAX_PROBLEMS]]
         if len(problems) > MAX_PROBLEMS:
             lines.append(f"... and {len(problems) - MAX_PROBLEMS} more")
         raise UsageError("\n".join(lines), hint=hints[0] if hints else None) from error
+
+
+def _is_inside(loc: tuple[int | str, ...], around: tuple[int | str, ...]) -> bool:
+    return len(loc) > len(around) and loc[: len(around)] == around
 
 
 def _syntax_error(path: Path, text: str, error: tomllib.TOMLDecodeError) -> UsageError:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -132,3 +133,12 @@ def test_device_profiles(tmp_path: Path) -> None:
     assert error.hint == "did you mean 'ram_bytes'?"
     text = BOARD.replace('name = "ai_edge_litert"', 'name = "onnxruntime"')
     assert "a runtime is listed twice" in problem(tmp_path, text, TargetProfile).message
+
+
+def test_a_wrong_item_of_a_list_is_one_problem(tmp_path: Path) -> None:
+    error = problem(tmp_path, BOARD.replace("count = 4", "count = -4"), TargetProfile)
+    assert error.message.count("\n") == 0 and "clusters[0].count" in error.message
+    error = problem(
+        tmp_path, re.sub(r"(?s)clusters = \[.*?\n\]", "clusters = []", BOARD), TargetProfile
+    )
+    assert "at least 1 item" in error.message
