@@ -55,6 +55,8 @@ def inspect_tflite(path: Path) -> ModelFacts:
 
 def _facts(path: Path, file: TfliteFile) -> ModelFacts:
     main = file.subgraphs[0]
+    for subgraph in file.subgraphs:
+        _check_connected(subgraph)
     graphs = [TfliteGraph(subgraph) for subgraph in file.subgraphs]
     runs = runs_per_inference(file.subgraphs)
     nodes = [
@@ -88,6 +90,36 @@ def _facts(path: Path, file: TfliteFile) -> ModelFacts:
         graphs=tuple(graph.facts(graph_names) for graph in graphs),
     )
     return with_derived(facts, [node.quantized for node in nodes])
+
+
+def _check_connected(graph: TfliteSubgraph) -> None:
+    """That every tensor that is read has one source, and an earlier one.
+
+    Source: schema.fbs, SubGraph ("all operators, in execution order").
+    """
+    known = set(graph.inputs)
+
+    def is_there(index: int) -> bool:
+        tensor = graph.tensors[index]
+        stored = tensor.constant is not None or tensor.variable
+        return stored or index in known or 0 in (tensor.shape or ())
+
+    computed: set[int] = set()
+    for node in graph.nodes:
+        # Compilers give their own operators scratch memory as inputs.
+        reads = () if node.operator.startswith("custom::") else node.inputs
+        for index in reads:
+            if index >= 0 and not is_there(index):
+                name = graph.tensors[index].name
+                raise ValueError(f"nothing computes '{name}' before {node.operator} reads it")
+        for index in node.outputs:
+            if index in computed:
+                raise ValueError(f"two nodes compute '{graph.tensors[index].name}'")
+            computed.add(index)
+            known.add(index)
+    for index in graph.outputs:
+        if not is_there(index):
+            raise ValueError(f"nothing computes the output '{graph.tensors[index].name}'")
 
 
 def _signature(file: TfliteFile, signature: TfliteSignature) -> SignatureFacts:

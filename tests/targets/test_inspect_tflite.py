@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.tools import flatbuffer_utils
 from targets_models import GOLDEN
 
+from edgewright.errors import UsageError
 from edgewright.targets.facts import ModelFacts, Quantization, QuantizedProducts
 from edgewright.targets.inspect import inspect_model
 
@@ -137,3 +141,24 @@ def test_inputs_and_outputs_are_the_interpreters(path: Path) -> None:
     (signature,) = interpreter.get_signature_list().values()
     assert {spec.name for spec in facts.inputs} == set(signature["inputs"])
     assert {spec.name for spec in facts.outputs} == set(signature["outputs"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda nodes: nodes[1:], "nothing computes '.+' before DEPTHWISE_CONV_2D reads it"),
+        (lambda nodes: nodes[::-1], "nothing computes '.+' before FULLY_CONNECTED reads it"),
+        (lambda nodes: nodes[:-1], "nothing computes the output '"),
+        (lambda nodes: [*nodes, nodes[-1]], "two nodes compute '"),
+    ],
+)
+def test_every_tensor_has_one_earlier_source(
+    change: Callable[[list[Any]], list[Any]], message: str, tmp_path: Path
+) -> None:
+    model = flatbuffer_utils.read_model(str(GOLDEN / "targets_conv_float.tflite"))
+    graph = model.subgraphs[0]
+    graph.operators = change(graph.operators)
+    path = tmp_path / "m.tflite"
+    flatbuffer_utils.write_model(model, str(path))
+    with pytest.raises(UsageError, match=message):
+        inspect_model(path)
