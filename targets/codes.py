@@ -144,15 +144,50 @@ CODES: dict[Code, Meaning] = {
         "larger than 1, or so large a batch.",
         "Reshape before and after the layer, export with batch 1, or replace it.",
     ),
+    "shape-not-supported": Meaning(
+        "sizes of dimensions, or shapes that differ",
+        "The operator is supported, but not for tensors of this size, or not where the shapes"
+        " of its inputs and outputs differ like this.",
+        "Change the sizes that the finding names, or reshape before and after the layer.",
+    ),
+    "axis-not-supported": Meaning(
+        "along another dimension",
+        "The operator is supported, but not along this dimension (that it reduces, joins, "
+        "pads or resizes).",
+        "Reshape or transpose before and after the layer, or replace it.",
+    ),
     "input-not-constant": Meaning(
         "an input has to be constant",
         "The operator is supported only where one of its inputs is stored in the file.",
         "Export with fixed sizes and weights, so that the converter can fold the input.",
     ),
+    "value-not-supported": Meaning(
+        "a constant of the layer",
+        "The operator is supported, but not with what one of its constant inputs holds: a "
+        "bound, a step, an amount.",
+        "Build the layer with a supported value.",
+    ),
+    "operands-not-supported": Meaning(
+        "other inputs or outputs",
+        "The operator is supported, but not where an input is constant, is there twice, or "
+        "where it gives further outputs.",
+        "Build the layer in the form that the finding names.",
+    ),
+    "neighbour-not-supported": Meaning(
+        "what stands before or behind",
+        "The operator is supported only between certain others, with which it is fused.",
+        "Replace it together with what stands beside it.",
+    ),
     "per-channel-not-supported": Meaning(
         "granularity of the weights' scales",
         "Weights are quantized per channel where one scale is needed, or the other way round.",
         "Quantize with the granularity that the finding names.",
+    ),
+    "scales-not-supported": Meaning(
+        "scales and zero points",
+        "The operator is supported, but not with these scales or zero points: too many, zero "
+        "points other than 0, or others for its inputs than for its outputs.",
+        "Quantize with the scales that the finding names, or leave the layer in floating point.",
     ),
     "attribute-not-supported": Meaning(
         "a setting of the layer",

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .case import Case
 from .doubt import Doubt
 from .dtypes import FLOATS
-from .facts import Node, TensorFacts
-from .graph_view import GraphView
-from .support_table import OperatorRule, SupportTable
+from .support_rule import OperatorRule
 
 #: Operators that convert between floating point and integers: one side of them is float.
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear"})
 
 
-def of_type(
-    node: Node, view: GraphView, rule: OperatorRule, table: SupportTable
-) -> Iterator[Doubt]:
-    used = _types_of(node, view, table)
-    if table.full_integer and node.operator not in CONVERSIONS:
+def of_type(case: Case, rule: OperatorRule) -> Iterator[Doubt]:
+    used, table = _types_of(case), case.table
+    if table.full_integer and case.node.operator not in CONVERSIONS:
         floats = sorted(set(used.all) & FLOATS)
         if floats:
             yield Doubt(
@@ -45,10 +42,9 @@ def of_type(
     yield Doubt("type-not-supported", f"{told}; it takes {', '.join(types)}", used.data)
 
 
-def of_operands(
-    node: Node, view: GraphView, rule: OperatorRule, table: SupportTable
-) -> Iterator[Doubt]:
+def of_operands(case: Case, rule: OperatorRule) -> Iterator[Doubt]:
     """The types by position. One that the file does not tell can't be judged."""
+    node, view, table = case.node, case.view, case.table
     sides = (("input", node.inputs, rule.inputs), ("output", node.outputs, rule.outputs))
     for side, indices, wanted in sides:
         for position, given in wanted.items():
@@ -73,8 +69,9 @@ class _Types:
     all: tuple[str, ...]
 
 
-def _types_of(node: Node, view: GraphView, table: SupportTable) -> _Types:
+def _types_of(case: Case) -> _Types:
     """The element types that count: for ONNX accelerators those between QDQ pairs."""
+    node, view, table = case.node, case.view, case.table
     tensors = view.graph.tensors
     between = table.role == "accelerator" and table.format == "onnx" and table.fuses_qdq
 
@@ -105,17 +102,3 @@ def _fits(wanted: str, used: _Types, types: tuple[str, ...]) -> bool:
     if data != used.data:
         return False
     return used.weights in (None, weights if star else data)
-
-
-def of_channels(
-    node: Node, view: GraphView, rule: OperatorRule, table: SupportTable
-) -> Iterator[Doubt]:
-    wanted = rule.per_channel if rule.per_channel is not None else table.per_channel
-    index = view.weights_input(node)
-    if wanted is None or index is None:
-        return
-    stored: TensorFacts = view.stored(index)
-    if stored.quantization is None or stored.quantization.per_channel == wanted:
-        return
-    has, takes = ("one scale", "more") if wanted else ("a scale for each channel", "one")
-    yield Doubt("per-channel-not-supported", f"its weights have {has}; it takes {takes}")

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from .conditions import (
-    of_attribute,
+from .case import Case
+from .conditions import of_control_flow, of_open_dimensions, of_opset, of_version
+from .conditions_attributes import of_absent_attributes, of_attributes, of_same_attributes
+from .conditions_axes import of_axes
+from .conditions_convolutions import of_depthwise, of_padding
+from .conditions_operands import (
     of_constants,
     of_count,
-    of_opset,
-    of_rank,
-    of_shapes,
-    of_version,
+    of_distinct_inputs,
+    of_makers,
+    of_readers,
+    of_values,
 )
-from .conditions_types import of_channels, of_operands, of_type
+from .conditions_scales import of_channels, of_scales, of_shared_scales, of_zero_points
+from .conditions_shapes import of_factors, of_rank, of_same_shapes, of_shapes
+from .conditions_types import of_operands, of_type
 from .doubt import Doubt, FailedCondition
 from .facts import GraphFacts, Node
 from .graph_view import GraphView
-from .support_table import OperatorRule, SupportTable
+from .support_rule import OperatorRule
+from .support_table import SupportTable
 from .versions import at_least
 
 
@@ -43,6 +50,36 @@ class Verdict:
     dtype: str | None = None
 
 
+#: Every condition, in the order in which the code of a refusal is chosen.
+CONDITIONS: tuple[Callable[[Case, OperatorRule], Iterator[Doubt]], ...] = (
+    of_version,
+    of_opset,
+    of_type,
+    of_operands,
+    of_rank,
+    of_shapes,
+    of_same_shapes,
+    of_factors,
+    of_constants,
+    of_count,
+    of_distinct_inputs,
+    of_values,
+    of_axes,
+    of_channels,
+    of_scales,
+    of_zero_points,
+    of_shared_scales,
+    of_attributes,
+    of_absent_attributes,
+    of_same_attributes,
+    of_depthwise,
+    of_padding,
+    of_makers,
+    of_readers,
+    of_open_dimensions,
+    of_control_flow,
+)
+
 _COMPILED = "the model was compiled for this very chip"
 
 
@@ -57,7 +94,8 @@ def judge(
 
     The rules of its operator are alternatives: one that holds is enough. A condition that can't be
     judged (an unknown rank, an attribute that the file does not give) makes a rule unknown, never
-    a yes. Of several rules that fail, the one with the fewest failed conditions gives the reason.
+    a yes. Of several rules that hold, one without a note is taken; of several that fail, the one
+    with the fewest failed conditions gives the reason.
 
     Args:
         version: of what the table is versioned by; None: the one that the table was read from.
@@ -73,12 +111,18 @@ def judge(
             return Verdict("no", "operator-not-supported", why, source=table.source)
         why = f"nobody says whether it is in the {table.title}"
         return Verdict("unknown", reason=why, source=table.source)
+    case = Case(node, view, table, version or table.tables_version, opsets)
     judged = [
-        (list(_doubts(node, view, rule, table, version or table.tables_version, opsets)), rule)
+        ([doubt for condition in CONDITIONS for doubt in condition(case, rule)], rule)
         for rule in rules
     ]
     doubts, rule = min(
-        judged, key=lambda each: (sum(d.code is not None for d in each[0]), len(each[0]))
+        judged,
+        key=lambda each: (
+            sum(doubt.code is not None for doubt in each[0]),
+            len(each[0]),
+            not each[0] and each[1].note is not None,
+        ),
     )
     source = rule.source or table.source
     if not doubts:
@@ -91,26 +135,3 @@ def judge(
     if failed:
         return Verdict("no", failed[0].code, reason, source=source, dtype=failed[0].dtype)
     return Verdict("unknown", reason=reason, source=source)
-
-
-def _doubts(
-    node: Node,
-    view: GraphView,
-    rule: OperatorRule,
-    table: SupportTable,
-    version: str,
-    opsets: Mapping[str, int] | None,
-) -> Iterator[Doubt]:
-    yield from of_version(node, rule, table, version)
-    yield from of_opset(node, rule, table, opsets)
-    yield from of_type(node, view, rule, table)
-    yield from of_operands(node, view, rule, table)
-    yield from of_rank(node, view, rule, table)
-    yield from of_constants(node, view, rule)
-    yield from of_count(node, rule)
-    yield from of_channels(node, view, rule, table)
-    for name, wanted in rule.attributes.items():
-        yield from of_attribute(node, name, wanted, table, opsets)
-    yield from of_shapes(node, view, table)
-    if node.graphs and table.control_flow is False:
-        yield Doubt("control-flow-not-supported", f"the {table.title} runs no control flow")

@@ -35,16 +35,15 @@ class Making:
         *,
         constant: bool = False,
         per_channel: bool | None = None,
+        values: tuple[int, ...] | tuple[float, ...] | None = None,
+        quantization: TensorQuantization | None = None,
     ) -> str:
-        """Adds a tensor; `per_channel` None leaves it unquantized."""
-        quantization = (
-            None
-            if per_channel is None
-            else TensorQuantization(per_channel, 0 if per_channel else None, symmetric=True)
-        )
+        """Adds a tensor; `per_channel` None leaves it unquantized, `values` make it constant."""
+        if per_channel is not None:
+            quantization = TensorQuantization(per_channel, 0 if per_channel else None, True)
         self.positions[name] = len(self.tensors)
-        stored = name if constant else None
-        self.tensors.append(TensorFacts(name, dtype, shape, stored, 8, quantization))
+        stored = name if constant or values is not None else None
+        self.tensors.append(TensorFacts(name, dtype, shape, stored, 8, quantization, values=values))
         return name
 
     def node(

@@ -647,7 +647,7 @@ def test_floating_point_on_an_accelerator_of_integers(tmp_path: Path) -> None:
     assert "accelerator-precision" not in {finding.code for finding in on_gpu.findings}
     # Between QDQ pairs it is integers that count.
     tensor = load_target("pixel-6")
-    facts = inspect_model(quantized(tmp_path, activations="QInt8"))
+    facts = inspect_model(quantized(tmp_path))
     result = check(facts, tensor, CheckOptions(accelerator="tpu", ask=False))
     assert "accelerator-precision" not in {finding.code for finding in result.findings}
     assert result.placements[-1].count("accelerator")

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from edgewright.targets.axes import KNOWN
 from edgewright.targets.dtypes import BITS
+from edgewright.targets.support_rule import OperatorRule
 from edgewright.targets.support_table import SupportTable
 from edgewright.targets.toml_file import read_toml
 
@@ -19,6 +21,10 @@ OWN = {
     "SimplifiedLayerNormalization", "LayerNormalization", "ThresholdedRelu", "Affine", "Crop",
     "DynamicSlice", "ImageScaler", "ParametricSoftplus", "Scale", "ScaledTanh",
 }  # fmt: skip
+
+
+#: What rules are about that are about convolutions alone.
+CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D", "Conv", "ConvTranspose"}
 
 
 def tables(model_format: str) -> list[SupportTable]:
@@ -41,6 +47,43 @@ def test_a_table_is_valid_and_named_as_its_file(path: Path) -> None:
         assert lowest is None or highest is None or lowest <= highest, rule.name
         assert table.format == "onnx" or rule.min_opset is rule.max_opset is None, rule.name
         assert table.format == "tflite" or not rule.versions, rule.name
+        for shape in (*rule.input_shapes.values(), *rule.output_shapes.values()):
+            assert (
+                shape.min_rank is None
+                or shape.max_rank is None
+                or (shape.min_rank <= shape.max_rank)
+            ), rule.name
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_conditions_are_ones_that_can_be_judged(path: Path) -> None:
+    table = read_toml(path, SupportTable)
+    for rule in table.operators:
+        assert rule.axes is None or rule.name in KNOWN, rule.name
+        about_convolutions = rule.depthwise is not None or rule.padding_within_width
+        assert not about_convolutions or rule.name in CONVOLUTIONS, rule.name
+        named = {name for names in rule.made_by.values() for name in names}
+        named |= set(rule.read_by.operators) if rule.read_by else set()
+        assert named <= table.by_operator.keys(), f"{rule.name}: they have to be there, too"
+        computed = () if rule.computed_inputs == "all" else rule.computed_inputs
+        assert not set(rule.constant_inputs) & set(computed), rule.name
+
+
+def attributes_of(rule: OperatorRule) -> set[str]:
+    """All attributes that a rule names."""
+    together = {name for names in rule.same_attributes for name in names}
+    return {*rule.attributes, *rule.absent_attributes, *together}
+
+
+def positions_of(rule: OperatorRule) -> set[int]:
+    """All inputs that a rule names by their position."""
+    operands = [*rule.same_rank, *rule.most_scales]
+    operands += [which for same in rule.same_shapes for which in same.of]
+    computed = () if rule.computed_inputs == "all" else rule.computed_inputs
+    return {
+        *rule.constant_inputs, *computed, *rule.input_shapes, *rule.values, *rule.made_by,
+        *(which for which in operands if isinstance(which, int)),
+    }  # fmt: skip
 
 
 def test_tflite_operators_and_options_are_those_of_the_schema() -> None:
@@ -58,7 +101,7 @@ def test_tflite_operators_and_options_are_those_of_the_schema() -> None:
     }
     for table in tables("tflite"):
         for rule in table.operators:
-            wanted = {name.replace("_", "").lower() for name in rule.attributes}
+            wanted = {name.replace("_", "").lower() for name in attributes_of(rule)}
             assert wanted <= options, f"{table.id}: {rule.name}"
 
 
@@ -92,9 +135,9 @@ def test_onnx_operators_opsets_and_inputs_are_those_of_the_standard() -> None:
             assert rule.min_opset is None or rule.min_opset >= min(since), rule.name
             assert max(rule.min_opset or 1, rule.max_opset or 1) <= newest, rule.name
             attributes = {each for schema in _versions(rule.name) for each in schema.attributes}
-            assert set(rule.attributes) <= attributes, f"{table.id}: {rule.name}"
+            assert attributes_of(rule) <= attributes, f"{table.id}: {rule.name}"
             most = max(schema.max_input for schema in _versions(rule.name))
-            assert max(rule.constant_inputs, default=-1) < most, f"{table.id}: {rule.name}"
+            assert max(positions_of(rule), default=-1) < most, f"{table.id}: {rule.name}"
 
 
 def test_kernels_of_cuda_begin_and_end_where_the_standard_changes_an_operator() -> None:
