@@ -105,6 +105,9 @@ def check(
         on_cpu = survey.leaves_work
     if on_cpu:
         findings += [finding for rule in CPU_RULES for finding in rule(facts, device)]
+    if any(f.severity == "error" and f.code != "runtime-refuses" for f in findings):
+        # What the runtime here says is the same once more, in other words.
+        findings = [finding for finding in findings if finding.code != "runtime-refuses"]
     return CheckResult(
         compatible=all(finding.severity != "error" for finding in findings),
         findings=in_order(with_nodes(finding, facts) for finding in findings),

@@ -13,6 +13,7 @@ Code = Literal[
     "opset-too-new",
     "ir-version-too-new",
     "runtime-too-old",
+    "runtime-refuses",
     "custom-operator",
     "select-tf-operator",
     "optimized-for-host",
@@ -90,6 +91,13 @@ CODES: dict[Code, Meaning] = {
         "TFLite runtime too old",
         "The file asks for a newer TFLite runtime than the oldest assumed for the device.",
         "Use a newer runtime there, or convert with an older converter.",
+    ),
+    "runtime-refuses": Meaning(
+        "the runtime on this machine refuses the model",
+        "The tables say yes to every node, and the runtime that was asked on this machine still "
+        "does not load the model: shapes, attributes or scales contradict each other. Of another "
+        "release than the device's that is a warning.",
+        "Load the model with the runtime on your own machine, and export it again.",
     ),
     "custom-operator": Meaning(
         "custom operator without code",

@@ -11,7 +11,7 @@ from .check_options import CheckOptions
 from .facts import ModelFacts
 from .finding import Finding
 from .judge import Verdict
-from .oracles import CannotSay
+from .oracles import CannotSay, Refused
 from .place import NodeKey, judge_all, place
 from .placement import Answer, Placement
 from .profile import Accelerator, Runtime, TargetProfile
@@ -25,7 +25,7 @@ from .rules_kernels import kernel_findings
 from .rules_precision import float_on_integers
 from .support_files import kernels_of, support_table, tables_for
 from .support_table import SupportTable
-from .survey_cpu import asked_here, on_cpu
+from .survey_cpu import asked_here, on_cpu, refusal, unprepared
 from .versions import version_for
 
 
@@ -62,7 +62,11 @@ class Survey:
         if kernels is not None:
             version = version_for(kernels.versioned_by, self.runtime)
             tabled = judge_all(self.facts, kernels, version)
-            asked = asked_here(self.facts, kernels, self.runtime, self.options, self.answers)
+            asked = None
+            try:
+                asked = asked_here(self.facts, kernels, self.runtime, self.options, self.answers)
+            except Refused as error:
+                yield refusal(self.runtime, "onnxruntime", error.message)
             joined = on_cpu(self.facts, kernels, self.runtime, version, tabled, asked)
             lacking, decided = joined.verdicts, joined.answer
             self.placements += joined.placements
@@ -76,7 +80,7 @@ class Survey:
                 if node.place == "accelerator"
             )
         else:
-            self._delegated()
+            yield from self._delegated(lacking)
             if self.options.accelerator is None:
                 self._possible(lacking)
         if kernels is not None:
@@ -116,14 +120,17 @@ class Survey:
         )
         yield from float_on_integers(self.facts, accelerator, placement)
 
-    def _delegated(self) -> None:
+    def _delegated(self, lacking: Mapping[NodeKey, Verdict]) -> Iterator[Finding]:
         """What the CPU's own delegate takes, where its runtime can be asked."""
         table = support_table("xnnpack")
         if table is None or table.oracle is None or self.runtime.name not in table.runtimes:
             return
         if self.options.ask and self.options.ask_cpu:
             with contextlib.suppress(CannotSay):
-                self.placements.append(self.answers.ask(table.oracle, self.facts, None))
+                placement = self.answers.ask(table.oracle, self.facts, None)
+                self.placements.append(placement)
+                if (words := unprepared(placement, lacking)) is not None:
+                    yield refusal(self.runtime, "ai_edge_litert", f"LiteRT: {words}")
 
     def _possible(self, lacking: Mapping[NodeKey, Verdict]) -> None:
         """What would run on the accelerators that nobody asked for: by their tables alone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from dataclasses import dataclass
 from .answers import Answers
 from .check_options import CheckOptions
 from .facts import ModelFacts
+from .finding import Finding
 from .judge import Verdict
-from .oracles import CannotSay
+from .oracles import CannotSay, Refused
 from .place import NodeKey, place
 from .placement import Answer, Placement
 from .profile import Runtime, TargetRuntimeName
@@ -88,10 +88,42 @@ def asked_here(
     options: CheckOptions,
     answers: Answers,
 ) -> Placement | None:
-    """What the runtime on this machine says; None where it is not asked, or gives no answer."""
+    """What the runtime on this machine says; None where it is not asked, or gives no answer.
+
+    Raises:
+        Refused: it does not load the model.
+    """
     if table.oracle is not None and _may_ask(facts, runtime, options):
-        with contextlib.suppress(CannotSay):
+        try:
             return answers.ask(table.oracle, facts, None)
+        except Refused:
+            raise
+        except CannotSay:
+            pass
+    return None
+
+
+def refusal(runtime: Runtime, package: str, words: str) -> Finding:
+    """Of a model to whose nodes the tables say yes, and that the runtime here does not load."""
+    here = importlib.metadata.version(package)
+    same = package == runtime.name and (
+        version_parts(here)[:2] == version_parts(runtime.min_version)[:2]
+    )
+    other = "" if same else f"; assumed for the device: {runtime.name} {runtime.min_version}"
+    return Finding(
+        severity="error" if same else "warning",
+        code="runtime-refuses",
+        reason=f"{words} ({package} {here} on this machine{other})",
+        remedy="load the model with the runtime on your own machine, and export it again",
+        answer="asked" if same else "unknown",
+    )
+
+
+def unprepared(placement: Placement, verdicts: Mapping[NodeKey, Verdict]) -> str | None:
+    """Why LiteRT can't prepare a node that its table says yes to; None where it can."""
+    for node in placement.nodes:
+        if node.place == "nowhere" and verdicts[node.graph, node.index].answer == "yes":
+            return node.reason
     return None
 
 

@@ -21,6 +21,10 @@ class CannotSay(EdgewrightError):
     """The runtime or compiler could not be asked, or gave no answer; the message says why."""
 
 
+class Refused(CannotSay):
+    """The runtime was asked, and does not load the model; the message is its own."""
+
+
 def _later(module: str) -> Oracle:
     """The oracle of a module, which is imported when it is asked: `inside` starts without it."""
 

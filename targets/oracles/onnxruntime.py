@@ -8,7 +8,7 @@ from pathlib import Path
 from ..facts import ModelFacts
 from ..placement import Placement
 from ..profile import Accelerator
-from . import CannotSay
+from . import Refused
 from .asking import NodeKey, Spot, answered, ask
 
 _TIMEOUT_S = 60.0
@@ -20,7 +20,7 @@ def answer(path: Path, facts: ModelFacts, accelerator: Accelerator | None) -> Pl
     A node that is refused is replaced by an input of the model, and the rest is asked again.
 
     Raises:
-        CannotSay: ONNX Runtime refuses the model as a whole; in its own words.
+        Refused: ONNX Runtime refuses the model as a whole; in its own words.
     """
     types = [
         [[graph.tensors[i].dtype if i >= 0 else "" for i in node.outputs] for node in graph.nodes]
@@ -35,7 +35,7 @@ def answer(path: Path, facts: ModelFacts, accelerator: Accelerator | None) -> Pl
     )
     refused = {(graph, index): reason for graph, index, reason in said["refused"]}
     if said["rest"] and not refused:
-        raise CannotSay(f"ONNX Runtime can't load {path}: {said['rest']}")
+        raise Refused(f"ONNX Runtime can't load {path}: {said['rest']}")
     spots: dict[NodeKey, Spot] = {}
     for position, graph in enumerate(facts.graphs):
         for node in graph.nodes:

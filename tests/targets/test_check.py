@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
@@ -14,6 +15,7 @@ from typing import get_args
 import onnx
 import onnxruntime
 import pytest
+from ai_edge_litert.tools import flatbuffer_utils
 from converting import need_extra
 from models import save_onnx
 from onnx import TensorProto, helper
@@ -629,6 +631,47 @@ def test_rules_are_about_the_runtime_that_is_asked_for() -> None:
     assert (finding.code, finding.reason) == ("no-runtime", "onnxruntime does not read tflite")
     assert finding.remedy.startswith("check with --runtime ai_edge_litert or tflite_runtime, or ")
     assert check(facts, pi, CheckOptions(runtime="tflite_runtime")).compatible
+
+
+def twice(path: Path) -> Path:
+    """A model that defines 'w' twice, each time in a way of its own: nodes see nothing wrong."""
+    nodes = [helper.make_node("Relu", ["x"], ["w"]), helper.make_node("Neg", ["w"], ["y"])]
+    stored = helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])
+    return save(path, nodes, [value("x", [1])], [value("y", [1])], [stored])
+
+
+def without_stride(path: Path) -> Path:
+    """A convolution that moves by 0."""
+    model = flatbuffer_utils.read_model(str(GOLDEN / "targets_conv_float.tflite"))
+    model.subgraphs[0].operators[0].builtinOptions.strideW = 0
+    flatbuffer_utils.write_model(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(("make", "name"), [(twice, "m.onnx"), (without_stride, "m.tflite")])
+def test_what_the_runtime_refuses_does_not_fit(
+    make: Callable[[Path], Path], name: str, tmp_path: Path
+) -> None:
+    """The tables say yes to every node; the runtime that is asked does not load the model."""
+    facts = inspect_model(make(tmp_path / name))
+
+    def refused(target: str, *, ask_cpu: bool = True) -> list[Finding]:
+        result = check(facts, load_target(target), CheckOptions(ask_cpu=ask_cpu))
+        return [f for f in result.findings if f.code == "runtime-refuses"]
+
+    (here,) = refused("host")
+    assert (here.severity, here.answer) == ("error", "asked")
+    # Of another release than this machine's nobody knows.
+    (there,) = refused("raspberry-pi-5")
+    assert (there.severity, there.answer) == ("warning", "unknown")
+    assert "assumed for the device" in there.reason
+    assert refused("host", ask_cpu=False) == []
+
+
+def test_a_refusal_that_has_a_reason_is_not_told_twice(tmp_path: Path) -> None:
+    facts = dataclasses.replace(inspect_model(twice(tmp_path / "m.onnx")), opset=99)
+    codes = {f.code for f in check(facts, load_target("host"), CheckOptions(ask_cpu=True)).findings}
+    assert "opset-too-new" in codes and "runtime-refuses" not in codes
 
 
 def test_floating_point_on_an_accelerator_of_integers(tmp_path: Path) -> None:
