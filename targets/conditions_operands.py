@@ -74,8 +74,8 @@ def of_readers(case: Case, rule: OperatorRule) -> Iterator[Doubt]:
     index, tensors = case.node.outputs[0], case.view.graph.tensors
     takes = " or ".join(wanted.operators)
     readers = case.view.readers.get(index, [])
-    if index in case.view.graph.outputs:
-        yield Doubt("neighbour-not-supported", f"its output is the model's; it is for {takes}")
+    if not readers:
+        yield Doubt("neighbour-not-supported", f"no operator reads its output; it is for {takes}")
     elif wanted.most is not None and len(readers) > wanted.most:
         yield Doubt(
             "neighbour-not-supported",

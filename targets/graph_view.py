@@ -102,7 +102,7 @@ class GraphView:
         """The tensor itself, or where a QDQ pair unpacks it, the integers that it is made of."""
         producer = self.producers.get(tensor)
         if producer is not None and producer.operator == "DequantizeLinear":
-            source = producer.inputs[0]
-            if source >= 0:
-                return self.graph.tensors[source]
+            source = self.graph.operand(producer, 0)
+            if source is not None:
+                return source
         return self.graph.tensors[tensor]

@@ -104,7 +104,7 @@ class SameShape(Model):
 
 
 class ReaderRule(Model):
-    """Who may read a tensor that is no output of the graph."""
+    """Which operators may read a tensor; one at least has to."""
 
     operators: tuple[str, ...]
     types: tuple[str, ...] = Field(default=(), description="of the reader's first output")

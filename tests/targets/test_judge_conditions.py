@@ -284,7 +284,8 @@ def test_who_reads_the_output() -> None:
     assert of([("IF", "float32")]).code == "neighbour-not-supported"
     assert of([("CAST", "int32")]).answer == "no"
     assert of([("CAST", "float32"), ("CAST", "float32")]).answer == "no"
-    assert of([("CAST", "float32")], outputs=("y",)).answer == "no"
+    assert of([], outputs=("y",)).answer == "no"
+    assert of([("CAST", "float32")], outputs=("y",)).answer == "yes"
 
 
 def test_who_made_the_input() -> None:
