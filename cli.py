@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands, so that `--help` and completion 
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -528,6 +529,8 @@ def main() -> NoReturn:
     try:
         with apart:
             code = app(standalone_mode=False)
+        with contextlib.suppress(AttributeError):  # without a standard output there is nothing
+            State.out.flush()
         if code == _INTERRUPTED:
             print("interrupted; what was sent to a device has been removed", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
@@ -545,6 +548,8 @@ def main() -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _fail(error, f"can't write: {error.strerror}", "make room, and run it again", 2)
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             message = error.format_message().replace("Value error, ", "")
             _fail(error, message, _usage_of(error), 2)
@@ -570,11 +575,14 @@ def _fail(error: Exception, message: str, hint: str | None, code: int) -> NoRetu
         import json
 
         body = {"type": type(error).__name__, "message": message, "hint": hint, "exit_code": code}
-        print(json.dumps({"schema_version": 1, "error": body}, indent=2), file=State.out)
+        with contextlib.suppress(OSError):  # the error may be that nothing can be written
+            print(json.dumps({"schema_version": 1, "error": body}, indent=2), file=State.out)
+    from .terminal import harmless
+
     kind = "device error" if isinstance(error, DeviceError) else "error"
-    print(f"{kind}: {message}", file=sys.stderr)
+    print(harmless(f"{kind}: {message}"), file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        print(harmless(f"hint: {hint}"), file=sys.stderr)
     sys.exit(code)
 
 

@@ -89,6 +89,10 @@ def check(
     from .targets.load import load_target
 
     _refuse_two_forms(json=as_json, sarif=as_sarif, junit=as_junit)
+    if accelerator == "none" and allow_fallback is not None:
+        raise UsageError(
+            "--accelerator none leaves nothing to --allow-fallback: all of it runs on the CPU"
+        )
     profile_of_target = load_target(target)
     options = CheckOptions(runtime, accelerator, allow_fallback, ask, ask_cpu=True)
     result = run_check(inspect_model(model), profile_of_target, options)

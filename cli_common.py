@@ -87,11 +87,13 @@ def show(document: Any, table: Callable[[], Any] | None, as_json: bool) -> None:
         return
     from rich.console import Console
 
+    from .terminal import HarmlessConsole
+
     # Into a file or a pipe, tables keep their width instead of being folded to 80 columns.
     wide = None if Console().is_terminal or "COLUMNS" in os.environ else 160
     # Square brackets in findings and commands are themselves, and no markup; a line that is wider
     # than the terminal is one that must stay whole.
-    Console(highlight=False, markup=False, width=wide).print(table(), crop=False)
+    HarmlessConsole(highlight=False, markup=False, width=wide).print(table(), crop=False)
 
 
 def show_plan(planned: list[Planned], as_json: bool) -> None:

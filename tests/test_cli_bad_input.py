@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -245,3 +246,35 @@ def test_a_format_that_the_device_does_not_read(cli: Cli, tmp_path: Path) -> Non
     assert (done.code, done.err) == (1, "")
     assert "no runtime of Google Coral Dev Board (1 GB) reads onnx" in done.out
     assert "export with --format tflite" in done.out
+
+
+def test_names_move_nothing_on_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    red = "\x1b[31mred\x1b]0;title\x07"
+    node = helper.make_node(f"Op{red}", ["x"], ["y"], name=red)
+    graph = helper.make_graph([node], "g", [value("x", [1])], [value("y", [1])])
+    path = tmp_path / "m.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    path.write_bytes(model.SerializeToString())
+    for told in (cli("check", path, "-t", "host", "--no-ask"), cli("inspect", path)):
+        assert "Op[31mred" in told.out and "\x1b" not in told.out and "\x07" not in told.out
+    assert (
+        cli("check", path, "-t", "host", "--no-ask", "--json").json["findings"][0]["operator"]
+        == f"Op{red}"
+    )
+    told = cli.refuses("check", tmp_path / red, "-t", "host")
+    assert "[31mred" in told.err and "\x1b" not in told.err
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--sarif",)])
+def test_output_that_finds_no_room(form: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "edgewright", "check", str(TFLITE), "-t", "coral", "--no-ask"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*command, *form], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: can't write: No space left on device\n")
+    assert "Traceback" not in done.stderr and "defect" not in done.stderr
+
+
+def test_options_that_contradict_each_other(cli: Cli) -> None:
+    options = ("--accelerator", "none", "--allow-fallback", "0.1")
+    cli.refuses("check", TFLITE, "-t", "coral", *options, saying="leaves nothing to")
