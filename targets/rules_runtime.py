@@ -9,7 +9,7 @@ from .facts import ModelFacts, OperatorFacts
 from .finding import Finding
 from .profile import READERS, READS, Runtime, TargetProfile
 from .remedies import in_ir_version, in_opset
-from .support_files import kernels_of
+from .support_files import compiler_of, kernels_of
 from .versions import (
     MAX_IR_VERSION,
     MAX_OPSET,
@@ -151,12 +151,15 @@ def custom_operators(facts: ModelFacts, profile: TargetProfile) -> Iterator[Find
     known |= compiled_operators(profile)
     for operator in facts.operators:
         if operator.name.startswith("custom::") and operator.name not in known:
+            compiler = compiler_of(operator.name)
             yield _finding(
                 operator,
                 "error",
                 "custom-operator",
                 "this operator is not part of the device's TFLite runtime",
-                "replace it by builtin operators; Edgewright registers no custom kernels",
+                "replace it by builtin operators; Edgewright registers no custom kernels"
+                if compiler is None
+                else f"use the model that {compiler} compiled this one from",
             )
 
 

@@ -47,6 +47,13 @@ def kernels_of(runtime: TargetRuntimeName) -> SupportTable | None:
     return support_table(KERNELS[runtime])
 
 
+def compiler_of(operator: str) -> str | None:
+    """The program that makes models of this operator; None if no table knows of one."""
+    tables = (support_table(name) for name in support_ids())
+    makers = (table.compiler for table in tables if table and table.compiled_operator == operator)
+    return next((maker for maker in makers if maker is not None), None)
+
+
 def tables_for(
     names: tuple[str, ...], model_format: Format, runtime: TargetRuntimeName
 ) -> tuple[SupportTable, ...]:

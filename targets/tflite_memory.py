@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from .dtypes import tensor_bytes
 from .tally import Step, peak_bytes
 from .tflite_calls import callers_first
+from .tflite_file import TfliteNode
 from .tflite_graph import TfliteGraph
 
 
@@ -52,9 +53,14 @@ def _peak(graph: TfliteGraph, peaks: dict[int, int | None]) -> int | None:
         for index, tensor in enumerate(tensors)
         if index not in graph.constants
     }
+    computed = {index for node in graph.subgraph.nodes for index in node.outputs}
+    kept = [index for index, tensor in enumerate(tensors) if tensor.variable]
+    filled = computed.union(graph.subgraph.inputs, kept)
     steps = []
     for node in graph.subgraph.nodes:
         inner = [peaks.get(callee) for callee in node.graphs]
+        if any(index in sizes and index not in filled for index in node.inputs):
+            inner.append(_beyond_own(node, sizes, filled))
         known = [peak for peak in inner if peak is not None]
         steps.append(
             Step(
@@ -63,7 +69,23 @@ def _peak(graph: TfliteGraph, peaks: dict[int, int | None]) -> int | None:
                 inner_bytes=max(known, default=0) if len(known) == len(inner) else None,
             )
         )
-    kept = [index for index, tensor in enumerate(tensors) if tensor.variable]
     return peak_bytes(
         steps, sizes, [*graph.subgraph.inputs, *kept], [*graph.subgraph.outputs, *kept]
     )
+
+
+def _beyond_own(
+    node: TfliteNode, sizes: dict[Hashable, int | None], filled: set[int]
+) -> int | None:
+    """What compiled code takes beside its inputs and outputs, which its memory may hold as well.
+
+    That memory is an input which nobody fills (Vela calls it scratch).
+    """
+    scratch = own = 0
+    for index in {*node.inputs, *node.outputs}.intersection(sizes):
+        size = sizes[index]
+        if size is None:
+            return None
+        scratch += 0 if index in filled else size
+        own += size if index in filled else 0
+    return max(scratch - own, 0)

@@ -16,7 +16,9 @@ from converting import need_extra
 from models import FASHION, GOLDEN
 from third_party import third_party
 
+from edgewright.targets.check import CheckOptions, check
 from edgewright.targets.inspect import inspect_model
+from edgewright.targets.load import load_target
 from edgewright.targets.oracles import ORACLES, CannotSay
 from edgewright.targets.placement import Placement
 from edgewright.targets.profile import Accelerator
@@ -132,3 +134,14 @@ def test_files_that_it_can_not_read(tmp_path: Path) -> None:
     damaged.write_bytes(INT8.read_bytes()[:900])
     with pytest.raises(CannotSay, match="Vela"):
         ORACLES["vela"](damaged, inspect_model(INT8), ethos(accelerator_config="ethos-u55-128"))
+
+
+def test_a_compiled_model_needs_its_scratch_memory(tmp_path: Path) -> None:
+    program = "from ethosu.vela.vela import main; main()"
+    options = ["--accelerator-config", "ethos-u55-128", "--output-dir", str(tmp_path)]
+    subprocess.run([sys.executable, "-c", program, str(INT8), *options], check=True)
+    facts = inspect_model(tmp_path / f"{INT8.stem}_vela.tflite")
+    (scratch,) = [t for t in facts.graphs[0].tensors if t.name == "scratch"]
+    assert scratch.shape is not None and facts.peak_activation_bytes == scratch.shape[0] > 192 + 5
+    (finding,) = check(facts, load_target("raspberry-pi-5"), CheckOptions(ask=False)).findings
+    assert finding.remedy == "use the model that vela compiled this one from"
