@@ -17,9 +17,8 @@ Shape = Sequence[int | None]
 def of_rank(case: Case, rule: OperatorRule) -> Iterator[Doubt]:
     """Of the data, whichever input they are."""
     most = rule.max_rank if rule.max_rank is not None else case.table.max_rank
-    wide = rule.max_non_singleton
-    wide = wide if wide is not None else case.table.max_non_singleton
-    limits = (most, rule.min_rank, wide, rule.max_batch)
+    wide, where = rule.max_non_singleton, case.table.non_singleton
+    limits = (most, rule.min_rank, wide, where, rule.max_batch)
     index = case.view.data_input(case.node)
     if index is None or all(limit is None for limit in limits):
         return
@@ -29,6 +28,7 @@ def of_rank(case: Case, rule: OperatorRule) -> Iterator[Doubt]:
         return
     yield from _ranks(shape, rule.min_rank, most, "")
     yield from _non_singleton(shape, wide, "")
+    yield from _all_one(shape, where, "its input")
     batch = shape[0] if shape else None
     if rule.max_batch is not None and batch is not None and batch > rule.max_batch:
         yield Doubt("rank-not-supported", f"batch {batch}; it takes up to {rule.max_batch}")
@@ -51,9 +51,7 @@ def _of_shape(shape: Shape | None, rule: ShapeRule, what: str) -> Iterator[Doubt
         return
     yield from _ranks(shape, rule.min_rank, rule.max_rank, f"{what}: ")
     yield from _non_singleton(shape, rule.max_non_singleton, f"{what}: ")
-    if rule.non_singleton is not None:
-        allowed = _positions(rule.non_singleton, shape)
-        yield from _all_one(shape, set(range(len(shape))) - allowed, what)
+    yield from _all_one(shape, rule.non_singleton, what)
     for axis, wanted in rule.sizes.items():
         for position in _positions((axis,), shape):
             size = shape[position]
@@ -169,8 +167,11 @@ def _non_singleton(shape: Shape, most: int | None, what: str) -> Iterator[Doubt]
         )
 
 
-def _all_one(shape: Shape, axes: set[int], what: str) -> Iterator[Doubt]:
-    for axis in sorted(axes):
+def _all_one(shape: Shape, others: Sequence[int] | None, what: str) -> Iterator[Doubt]:
+    """All dimensions but the others; None: none."""
+    if others is None:
+        return
+    for axis in sorted(set(range(len(shape))) - _positions(others, shape)):
         size = shape[axis]
         if size is None:
             yield Doubt(None, f"the size of dimension {axis} of {what} is unknown")

@@ -48,7 +48,9 @@ class SupportTable(Model):
         description="lists of types that operators share: '@NAME' stands for those of NAME",
     )
     max_rank: int | None = None
-    max_non_singleton: int | None = None
+    non_singleton: tuple[int, ...] | None = Field(
+        default=None, description="the dimensions of the data that may be larger than 1"
+    )
     min_opset: int | None = Field(default=None, description="for operators that give none")
     max_opset: int | None = None
     fuses_qdq: bool = Field(
