@@ -276,7 +276,8 @@ CODES: dict[Code, Meaning] = {
         "weights in other files",
         "The model keeps its weights beside itself. Edgewright deploys and measures single files, "
         "and applications that load a model from memory do not find them.",
-        "Write one file: `edgewright export MODEL --precision float32`; below 2 GB.",
+        "Write one file: `edgewright export MODEL --target NAME --precision float32 -o DIR`; "
+        "below 2 GB.",
     ),
     "flash-near-limit": Meaning(
         "flash nearly full",
@@ -352,7 +353,7 @@ CODES: dict[Code, Meaning] = {
     "int8-without-dot-product": Meaning(
         "int8 on cores that lack the instruction",
         "Without a dot product instruction (ARM's SDOT, x86's VNNI) int8 gains less speed.",
-        "Measure both on the device: `edgewright compare`.",
+        "Measure both: `edgewright profile FLOAT32_MODEL INT8_MODEL --device DEVICE`.",
     ),
     "float-input-output": Meaning(
         "float inputs and outputs of an integer model",

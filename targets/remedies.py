@@ -96,13 +96,21 @@ def _to_int8(operator: str, table: SupportTable, facts: ModelFacts) -> str:
         return (
             f"{operator} stayed float when the model was quantized: replace it by one that does not"
         )
-    start = facts.is_quantized or facts.is_float16
-    what = "the float32 model that it was made from" if start else "it"
-    return (
-        f"quantize {what} to int8 with static ranges: edgewright quantize "
-        f"{'FLOAT32_MODEL' if start else file_of(facts)} --recipe "
-        f"int8-s8s8 --format {table.format} --calibration DATA -o INT8.{table.format}"
-    )
+    what = "the float32 model that it was made from" if _is_made(facts) else "it"
+    return f"quantize {what} to int8 with static ranges: {quantized(facts, 'int8-s8s8')}"
+
+
+def quantized(facts: ModelFacts, recipe: str, *, calibrated: bool = True) -> str:
+    """The command that applies a recipe of int8: it starts from a float32 model."""
+    start = "FLOAT32_MODEL" if _is_made(facts) else file_of(facts)
+    data = " --calibration DATA" if calibrated else ""
+    made = f"INT8.{facts.format}"
+    return f"edgewright quantize {start} --recipe {recipe} --format {facts.format}{data} -o {made}"
+
+
+def _is_made(facts: ModelFacts) -> bool:
+    """Whether it was made from a float32 model, which is wanted instead."""
+    return facts.is_quantized or facts.is_float16
 
 
 def _types(table: SupportTable, operator: str) -> set[str]:

@@ -19,6 +19,7 @@ from .codes import Code
 from .facts import CONVOLUTIONS, ModelFacts, QuantizedProducts
 from .finding import MOST_NODES, Finding
 from .profile import TargetProfile
+from .remedies import file_of, quantized
 
 _MEASURED = "measured: docs/precision.md, docs/precision-vnni.md"
 
@@ -39,8 +40,8 @@ def dynamic_convolutions(facts: ModelFacts, profile: TargetProfile) -> Iterator[
         code="dynamic-convolution",
         reason=f"activations of convolutions are quantized at run time: {measured} times the speed "
         "of float, measured on x86-64",
-        remedy="quantize convolutions statically, with calibration data; dynamic ranges suit "
-        "matrix products",
+        remedy="dynamic ranges suit matrix products; quantize convolutions statically: "
+        + _statically(facts, profile),
     )
 
 
@@ -54,8 +55,7 @@ def signed_activations(facts: ModelFacts, profile: TargetProfile) -> Iterator[Fi
         code="signed-activations",
         reason="int8 activations are hardly faster than float in ONNX Runtime on x86-64 (measured: "
         "1.07 times with VNNI, no faster with AVX2 alone; uint8 activations 1.84 times)",
-        remedy="export from the float model for this target: uint8 activations, int8 weights "
-        "(7 bits without VNNI)",
+        remedy="quantize with uint8 activations and int8 weights: " + _statically(facts, profile),
     )
 
 
@@ -73,7 +73,7 @@ def unsigned_weights(facts: ModelFacts, profile: TargetProfile) -> Iterator[Find
         code="unsigned-weights",
         reason="uint8 weights are slower than float in ONNX Runtime on x86-64 (measured: 0.79 "
         "times per tensor, 0.21 times per channel)",
-        remedy="quantize weights to int8",
+        remedy="quantize weights to int8: " + _statically(facts, profile),
     )
 
 
@@ -85,6 +85,7 @@ def saturating_weights(facts: ModelFacts, profile: TargetProfile) -> Iterator[Fi
     """
     if facts.format != "onnx" or not saturates_u8s8(profile) or not knows_features(profile):
         return
+    static = any(not use.dynamic for use in facts.quantized)
     yield from _products(
         facts,
         lambda use: (
@@ -97,7 +98,12 @@ def saturating_weights(facts: ModelFacts, profile: TargetProfile) -> Iterator[Fi
         reason="without VNNI, sums of uint8 times full-range int8 products saturate: results "
         "differ from other processors' (measured: the same class as float for 88.5% of pictures, "
         "93.5% with 7-bit weights)",
-        remedy="quantize with reduced range (7-bit weights) for this device",
+        remedy="quantize with reduced range (7-bit weights): "
+        + (
+            _statically(facts, profile)
+            if static
+            else quantized(facts, "int8-dynamic-7bit", calibrated=False)
+        ),
     )
 
 
@@ -153,8 +159,8 @@ def int8_without_dot_product(facts: ModelFacts, profile: TargetProfile) -> Itera
         code="int8-without-dot-product",
         count=sum(use.count for use in integers),
         reason=reason,
-        remedy="measure both on the device: edgewright compare; int8 is still a quarter of the "
-        "size",
+        remedy="int8 is still a quarter of the size; measure both on the device: edgewright "
+        f"profile FLOAT32_MODEL {file_of(facts)} --device DEVICE -o RUNS",
         source=_MEASURED,
     )
 
@@ -166,6 +172,13 @@ _WITHOUT_VNNI: dict[tuple[str, bool], tuple[str, str, str]] = {
     ("onnx", True): ("1.5", "2.3", "MiniLM"),
     ("tflite", True): ("1.15", "2.9", "MiniLM"),
 }
+
+
+def _statically(facts: ModelFacts, profile: TargetProfile) -> str:
+    """The command that makes static int8 as this device's CPU computes it fast and right."""
+    if facts.format == "tflite" or not is_x86(profile):
+        return quantized(facts, "int8-s8s8")
+    return quantized(facts, "int8-u8s8-7bit" if saturates_u8s8(profile) else "int8-u8s8")
 
 
 def _products(

@@ -22,7 +22,7 @@ def external_data(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding
         reason=f"weights are in {names}: applications that load a model from memory "
         "don't find them, and Edgewright measures single files",
         remedy=f"write one file, below 2 GB: edgewright export {file_of(facts)} "
-        "--precision float32 -o DIR",
+        f"--target {profile.name} --precision float32 -o DIR",
         source="ONNX, docs/ExternalData.md",
     )
 

@@ -668,6 +668,19 @@ def test_what_the_runtime_refuses_does_not_fit(
     assert refused("host", ask_cpu=False) == []
 
 
+def test_a_remedy_names_the_recipe_of_the_processor(tmp_path: Path) -> None:
+    facts = inspect_model(quantized(tmp_path, activations="QInt8"))
+
+    def remedy(device: TargetProfile, code: str) -> str:
+        return found(facts, device)[code].remedy
+
+    assert "--recipe int8-u8s8-7bit --format onnx" in remedy(device(*AVX2), "signed-activations")
+    vnni = device(*AVX2, "avx512_vnni")
+    assert "--recipe int8-u8s8 --format onnx" in remedy(vnni, "signed-activations")
+    told = remedy(device("asimd"), "int8-without-dot-product")
+    assert f"edgewright profile FLOAT32_MODEL {facts.path} --device DEVICE" in told
+
+
 def test_a_refusal_that_has_a_reason_is_not_told_twice(tmp_path: Path) -> None:
     facts = dataclasses.replace(inspect_model(twice(tmp_path / "m.onnx")), opset=99)
     codes = {f.code for f in check(facts, load_target("host"), CheckOptions(ask_cpu=True)).findings}
