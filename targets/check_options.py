@@ -66,7 +66,9 @@ def chosen_accelerator(profile: TargetProfile, name: str | None) -> Accelerator 
 
 
 def _unknown(what: str, name: str, names: list[str], profile: TargetProfile) -> UsageError:
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    # 'litert' is a part of 'ai_edge_litert', and has more letters of 'tflite_runtime'.
+    near = [known for known in names if name and name.lower() in known]
+    near = near or difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     return UsageError(
         f"{profile.name} has no {what} '{name}'; there {'is' if len(names) == 1 else 'are'} "
         + ", ".join(names),

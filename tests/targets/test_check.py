@@ -619,6 +619,9 @@ def test_unknown_runtimes_and_accelerators_name_the_nearest() -> None:
     with pytest.raises(UsageError, match="there is tflite_runtime") as error:
         check(facts, CORAL, CheckOptions(runtime="tflite-runtime"))
     assert error.value.hint == "did you mean 'tflite_runtime'?"
+    with pytest.raises(UsageError, match="no runtime 'litert'") as error:
+        check(facts, load_target("raspberry-pi-5"), CheckOptions(runtime="litert"))
+    assert error.value.hint == "did you mean 'ai_edge_litert'?"
     with pytest.raises(UsageError, match="no runtime 'qwertz'") as error:
         check(facts, CORAL, CheckOptions(runtime="qwertz"))
     assert error.value.hint is None
