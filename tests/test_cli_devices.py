@@ -18,8 +18,8 @@ from devices.own_runtimes import own_runtime
 from devices.processes import wait_until
 from devices.sshd import SshdDevice
 from leftovers import begin, processes_of
+from pseudo_terminal import Screen
 from small_models import matmul, measured
-from terminal import Screen
 
 from edgewright.profiler.deploy import install_agent
 from edgewright.profiler.transports.local import LocalTransport

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from devices.base import SshDevice
 from devices.inprocess import InProcessDevice, start_inprocess
 from devices.sshd import start_sshd
-from terminal import TIMEOUT_S, Screen
+from pseudo_terminal import TIMEOUT_S, Screen
 
 pytestmark = pytest.mark.device
 SECRET, WRONG = "s3cret words", "mistyped"
