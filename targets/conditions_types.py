@@ -14,17 +14,22 @@ from .support_rule import OperatorRule
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear"})
 
 
+def not_integer(case: Case) -> Doubt | None:
+    """Of floating point where a table takes integers only, whichever operator it is."""
+    if not case.table.full_integer or case.node.operator in CONVERSIONS:
+        return None
+    floats = sorted(set(_types_of(case).all) & FLOATS)
+    if not floats:
+        return None
+    why = f"it computes in {floats[0]}, and the {case.table.title} takes integers only"
+    return Doubt("not-full-integer", why, floats[0])
+
+
 def of_type(case: Case, rule: OperatorRule) -> Iterator[Doubt]:
     used, table = _types_of(case), case.table
-    if table.full_integer and case.node.operator not in CONVERSIONS:
-        floats = sorted(set(used.all) & FLOATS)
-        if floats:
-            yield Doubt(
-                "not-full-integer",
-                f"it computes in {floats[0]}, and the {table.title} takes integers only",
-                floats[0],
-            )
-            return
+    if (floating := not_integer(case)) is not None:
+        yield floating
+        return
     types = table.spelled_out(rule.types or table.types)
     if not types or used.data is None:
         return

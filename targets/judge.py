@@ -10,7 +10,7 @@ from .case import Case
 from .conditions import of_control_flow, of_open_dimensions, of_opset, of_version
 from .conditions_attributes import of_absent_attributes, of_attributes, of_same_attributes
 from .conditions_axes import of_axes
-from .conditions_convolutions import of_depthwise, of_padding
+from .conditions_convolutions import of_depthwise
 from .conditions_operands import (
     of_constants,
     of_count,
@@ -19,9 +19,10 @@ from .conditions_operands import (
     of_readers,
     of_values,
 )
+from .conditions_padding import of_padding
 from .conditions_scales import of_channels, of_scales, of_shared_scales, of_zero_points
 from .conditions_shapes import of_factors, of_rank, of_same_shapes, of_shapes
-from .conditions_types import of_operands, of_type
+from .conditions_types import not_integer, of_operands, of_type
 from .doubt import Doubt, FailedCondition
 from .facts import GraphFacts, Node
 from .graph_view import GraphView
@@ -104,14 +105,18 @@ def judge(
     view = graph if isinstance(graph, GraphView) else GraphView(graph)
     if node.operator == table.compiled_operator:
         return Verdict("yes", note=_COMPILED, source=table.source)
+    case = Case(node, view, table, version or table.tables_version, opsets)
     rules = table.by_operator.get(node.operator, ())
     if not rules:
         if table.complete or node.operator in table.unsupported:
             why = f"there is no such operator in the {table.title}"
             return Verdict("no", "operator-not-supported", why, source=table.source)
+        if (floating := not_integer(case)) is not None:
+            return Verdict(
+                "no", floating.code, floating.reason, source=table.source, dtype=floating.dtype
+            )
         why = f"nobody says whether it is in the {table.title}"
         return Verdict("unknown", reason=why, source=table.source)
-    case = Case(node, view, table, version or table.tables_version, opsets)
     judged = [
         ([doubt for condition in CONDITIONS for doubt in condition(case, rule)], rule)
         for rule in rules

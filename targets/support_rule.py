@@ -69,6 +69,11 @@ class OperatorRule(Model):
     padding_within_width: bool = Field(
         default=False, description="whether a convolution pads by at most the width of its input"
     )
+    no_padding: bool = Field(
+        default=False,
+        description="whether a convolution or window may pad nothing: VALID, or SAME where that "
+        "adds nothing",
+    )
     constant_inputs: tuple[int, ...] = Field(
         default=(), description="positions of inputs that have to be constants"
     )

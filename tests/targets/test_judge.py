@@ -191,6 +191,21 @@ def test_full_integer() -> None:
     assert judge(node, making.graph(), about, None).answer == "yes", "one side of it is float"
 
 
+def test_floating_point_is_no_unknown_where_integers_are_needed() -> None:
+    making = Making()
+    making.tensor("q", "int8")
+    floating = making.node("SQRT", ["x"], ["y"])
+    whole = making.node("SQRT", ["q"], ["q"])
+    converting = making.node("DEQUANTIZE", ["q"], ["x"])
+    about = table(operators=[], complete=False, full_integer=True, unsupported=["EXP"])
+    refused = judge(floating, making.graph(), about, None)
+    assert (refused.answer, refused.code, refused.dtype) == ("no", "not-full-integer", "float32")
+    assert judge(whole, making.graph(), about, None).answer == "unknown"
+    assert judge(converting, making.graph(), about, None).answer == "unknown"
+    named = judge(making.node("EXP", ["x"], ["y"]), making.graph(), about, None)
+    assert named.code == "operator-not-supported", "int8 would not help it"
+
+
 def test_between_qdq_pairs_onnx_accelerators_see_integers() -> None:
     making = Making()
     making.tensor("xq", "uint8", constant=False)

@@ -25,6 +25,7 @@ OWN = {
 
 #: What rules are about that are about convolutions alone.
 CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D", "Conv", "ConvTranspose"}
+WINDOWS = {"MAX_POOL_2D", "AVERAGE_POOL_2D"}
 
 
 def tables(model_format: str) -> list[SupportTable]:
@@ -62,6 +63,7 @@ def test_conditions_are_ones_that_can_be_judged(path: Path) -> None:
         assert rule.axes is None or rule.name in KNOWN, rule.name
         about_convolutions = rule.depthwise is not None or rule.padding_within_width
         assert not about_convolutions or rule.name in CONVOLUTIONS, rule.name
+        assert not rule.no_padding or rule.name in CONVOLUTIONS | WINDOWS, rule.name
         named = {name for names in rule.made_by.values() for name in names}
         named |= set(rule.read_by.operators) if rule.read_by else set()
         assert named <= table.by_operator.keys(), f"{rule.name}: they have to be there, too"

@@ -83,6 +83,18 @@ def layers() -> Layers:
     bias = made.graph.quantize(made.whole(0, 0, 0, 0), 0.05, 0)
     made.add("has few weights", "CONV_2D", [image, weights, bias], [1, 8, 8, 4], "Conv2DOptions",
              padding=PADDINGS.SAME, strideW=1, strideH=1)  # fmt: skip
+    # With 8x8 pixels, SAME adds nothing to a window of 2 in steps of 4, and to one of 5 it does.
+    pool = "Pool2DOptions"
+    for size, padded in ((2, "no padding"), (5, "padding")):
+        values = np.full((4, size, size, 16), 5, np.uint8)
+        kernel = made.graph.quantize(made.graph.constant(f"weights{size}", values), 0.1, 3)
+        steps = {"padding": PADDINGS.SAME, "strideW": 4, "strideH": 4}
+        window = {**steps, "filterWidth": size, "filterHeight": size}
+        made.add(f"steps with {padded}", "CONV_2D", [image, kernel, bias], [1, 2, 2, 4],
+                 "Conv2DOptions", **steps)  # fmt: skip
+        for operator in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
+            name = f"{operator} with {padded}"
+            made.add(name, operator, [image], [1, 2, 2, 16], pool, **window)
     return made
 
 
@@ -104,4 +116,6 @@ def test_the_table_and_vela_agree_on_layers_at_their_limits(tmp_path: Path) -> N
         "enlarges by 3", "enlarges by 2 and 4",
     }  # fmt: skip
     assert [name for name, verdict in said.items() if verdict.answer == "no"] == [
-        "has a batch", "has other scales", "has a plane of 257 rows"    ]  # fmt: skip
+        "has a batch", "has other scales", "has a plane of 257 rows",
+        "steps with padding", "MAX_POOL_2D with padding", "AVERAGE_POOL_2D with padding",
+    ]  # fmt: skip
