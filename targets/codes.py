@@ -243,8 +243,11 @@ CODES: dict[Code, Meaning] = {
     "accelerator-precision": Meaning(
         "floating point on an accelerator of integers",
         "The delegate or compiler takes the layers, but the accelerator computes with integers "
-        "alone. Whether they are quantized on the way, computed slowly or elsewhere, nobody says.",
-        "Quantize the model to int8 with static ranges, or measure on the device.",
+        "alone. Some compilers quantize them by themselves, and how exact that is shows on the "
+        "device only; of others nobody says whether they are quantized on the way, computed slowly "
+        "or elsewhere.",
+        "Quantize the model to int8 with static ranges, or calibrate the compiler that does it; "
+        "measure on the device.",
     ),
     "accelerator-unknown": Meaning(
         "nobody says whether the accelerator takes it",

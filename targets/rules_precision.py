@@ -10,15 +10,17 @@ from .finding import MOST_NODES, Finding
 from .graph_view import GraphView
 from .placement import Placement
 from .profile import Accelerator
+from .support_table import SupportTable
 
 
 def float_on_integers(
-    facts: ModelFacts, accelerator: Accelerator, placement: Placement
+    facts: ModelFacts, accelerator: Accelerator, table: SupportTable, placement: Placement
 ) -> Iterator[Finding]:
     """Products in floating point on an accelerator that computes with integers alone.
 
     A delegate's table says what is offered to it. What becomes of floating point there, the
-    compiler or driver decides: it quantizes by itself, computes slowly, or elsewhere.
+    compiler or driver decides: it quantizes by itself (where its table says so, that is the usual
+    way), computes slowly, or elsewhere.
     """
     if not accelerator.precisions or FLOATS & set(accelerator.precisions):
         return
@@ -34,16 +36,28 @@ def float_on_integers(
                 continue
             if view.stored(data).dtype in FLOATS:
                 names.append(node.name)
-    if names:
-        yield Finding(
-            severity="warning",
-            code="accelerator-precision",
-            nodes=tuple(names[:MOST_NODES]),
-            count=len(names),
-            reason=f"the {accelerator.name} computes in {', '.join(accelerator.precisions)}, and "
-            f"{len(names)} products are in floating point: whether they are quantized on the way, "
-            "computed slowly, or elsewhere, nobody says",
-            remedy="quantize it to int8 with static ranges, or measure on the device",
-            source=accelerator.source,
-            answer="unknown",
-        )
+    if not names:
+        return
+    itself = table.quantizes_itself
+    what = (
+        f"the {accelerator.name} computes in {', '.join(accelerator.precisions)}, and {len(names)} "
+        "products are in floating point: "
+    )
+    yield Finding(
+        severity="warning" if itself is None else "info",
+        code="accelerator-precision",
+        nodes=tuple(names[:MOST_NODES]),
+        count=len(names),
+        reason=what
+        + (
+            "whether they are quantized on the way, computed slowly, or elsewhere, nobody says"
+            if itself is None
+            else "its compiler quantizes them itself, and how exact the result is shows there only"
+        ),
+        remedy="quantize it to int8 with static ranges, or measure on the device"
+        if itself is None
+        else "calibrate the compiler with data like the application's, and measure the accuracy of "
+        "what it makes on the device",
+        source=itself or accelerator.source,
+        answer="unknown" if itself is None else "tabled",
+    )

@@ -19,6 +19,7 @@ class ValueRule(Model):
     """Which values of an attribute, a size or a constant are supported."""
 
     one_of: tuple[str | int | float | bool, ...] | None = None
+    none_of: tuple[str | int | float | bool, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     above: float | None = None
@@ -27,6 +28,8 @@ class ValueRule(Model):
     def allows(self, value: str | int | float | bool) -> bool:
         """Whether a value is supported; text is compared without regard to case."""
         if self.one_of is not None and _plain(value) not in [_plain(v) for v in self.one_of]:
+            return False
+        if _plain(value) in [_plain(v) for v in self.none_of]:
             return False
         limits = (self.minimum, self.maximum, self.above, self.multiple_of)
         if all(limit is None for limit in limits):
@@ -47,6 +50,7 @@ class ValueRule(Model):
     def told(self) -> str:
         """The condition in words."""
         parts = [] if self.one_of is None else [" or ".join(str(v) for v in self.one_of)]
+        parts += [f"not {' or '.join(str(v) for v in self.none_of)}"] if self.none_of else []
         parts += [] if self.minimum is None else [f"at least {self.minimum:g}"]
         parts += [] if self.maximum is None else [f"at most {self.maximum:g}"]
         parts += [] if self.above is None else [f"more than {self.above:g}"]

@@ -63,6 +63,12 @@ class SupportTable(Model):
     full_integer: bool = Field(
         default=False, description="whether every operator has to be quantized to integers"
     )
+    quantizes_itself: str | None = Field(
+        default=None,
+        min_length=1,
+        description="who says that the compiler takes models in floating point and quantizes them "
+        "itself; None: it does not, or nobody says",
+    )
     per_channel: bool | None = Field(default=None, description="for operators that give none")
     max_partitions: int | None = Field(
         default=None, ge=1, description="more pieces than these stay on the CPU; None: no limit"

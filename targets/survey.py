@@ -118,7 +118,7 @@ class Survey:
         yield from fallback_findings(
             self.facts, accelerator, table, placement, verdicts, self.options.allow_fallback
         )
-        yield from float_on_integers(self.facts, accelerator, placement)
+        yield from float_on_integers(self.facts, accelerator, table, placement)
 
     def _delegated(self, lacking: Mapping[NodeKey, Verdict]) -> Iterator[Finding]:
         """What the CPU's own delegate takes, where its runtime can be asked."""

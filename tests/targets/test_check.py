@@ -700,6 +700,7 @@ def test_floating_point_on_an_accelerator_of_integers(tmp_path: Path) -> None:
     finding = told(golden("conv_float"))["accelerator-precision"]
     assert (finding.severity, finding.answer) == ("warning", "unknown")
     assert "computes in int8, uint8, int16" in finding.reason and finding.nodes
+    assert "nobody says" in finding.reason and "to int8" in finding.remedy
     assert "accelerator-precision" not in told(golden("conv_int8"))
     phone = load_target("galaxy-s24")
     on_gpu = check(golden("conv_float"), phone, CheckOptions(accelerator="gpu", ask=False))
@@ -710,3 +711,13 @@ def test_floating_point_on_an_accelerator_of_integers(tmp_path: Path) -> None:
     result = check(facts, tensor, CheckOptions(accelerator="tpu", ask=False))
     assert "accelerator-precision" not in {finding.code for finding in result.findings}
     assert result.placements[-1].count("accelerator")
+
+
+def test_floating_point_that_the_accelerators_compiler_quantizes() -> None:
+    options = CheckOptions(accelerator="tidl", ask=False)
+    result = check(golden("conv_float"), load_target("beaglebone-ai-64"), options)
+    (finding,) = (f for f in result.findings if f.code == "accelerator-precision")
+    assert (finding.severity, finding.answer) == ("info", "tabled")
+    assert "its compiler quantizes them itself" in finding.reason
+    assert "measure the accuracy" in finding.remedy
+    assert finding.source is not None and "docs/quantization.md" in finding.source

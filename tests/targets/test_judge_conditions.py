@@ -9,6 +9,7 @@ from graph_making import Making, table
 
 from edgewright.targets.facts import Quantization, TensorQuantization
 from edgewright.targets.judge import Verdict, judge
+from edgewright.targets.support_files import support_table
 
 IMAGE = (1, 8, 8, 4)
 
@@ -143,6 +144,24 @@ def test_values_of_constants() -> None:
     assert judged(rule, "STRIDED_SLICE").answer == "yes", "it is left out"
     above = {"values": {1: {"above": 0}}}
     assert judged(above, "Clip", {"x": {}, "high": {"values": (0.0,)}}).answer == "no"
+
+
+def test_reshapes_that_allow_zeros_and_have_none() -> None:
+    about = support_table("tidl-onnx")
+    assert about is not None
+
+    def answer(allowzero: int, *shape: int, constant: bool = True) -> Verdict:
+        making = Making()
+        making.tensor("x", shape=(2, 3, 4))
+        making.tensor("s", "int64", (len(shape),), values=shape if constant else None)
+        node = making.node("Reshape", ["x", "s"], ["y"], version=None, allowzero=allowzero)
+        return judge(node, making.graph(), about, None, {"": 18})
+
+    assert answer(1, 2, -1).answer == "yes", "as torch's exporter writes it"
+    assert answer(0, 0, -1).answer == "yes"
+    refused = answer(1, 0, -1)
+    assert (refused.answer, refused.reason) == ("no", "allowzero is 1; it takes 0")
+    assert answer(1, 2, -1, constant=False).code == "input-not-constant"
 
 
 def test_constant_and_computed_inputs() -> None:
