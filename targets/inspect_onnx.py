@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..files import sha256_file
+from .contradictions import contradiction
 from .derived import with_derived
 from .dtypes import tensor_bytes
 from .facts import QDQ_OPERATORS, GraphFacts, ModelFacts, TensorSpec
@@ -20,7 +21,7 @@ from .onnx_operators import STANDARD_DOMAINS, operator_name
 from .onnx_order import reads_of
 from .onnx_quantized import quantized_use
 from .onnx_scope import Inferred, Scope, shape_of
-from .onnx_shapes import has_open_shapes, infer_shapes, without_weights
+from .onnx_shapes import has_open_shapes, infer_shapes, without_declared_shapes, without_weights
 from .onnx_tensor_scales import Scales, tensor_scales
 from .tally import NodeFacts, Step, constant_bytes, peak_bytes, tally_operators, tally_quantized
 
@@ -61,6 +62,7 @@ def _facts(file: OnnxFile) -> ModelFacts:
         macs = [_macs(scope, node) for node in scope.graph.node]
         nodes += map(partial(_node_facts, scope, folder), scope.graph.node, macs)
         graphs.append(graph_facts(scope, scales[scope], macs, folder))
+    _check_products(file, bare, graphs)
     opsets = {entry.domain: int(entry.version) for entry in bare.opset_import}
     constants = {tensor.name for tensor in bare.graph.initializer}
     facts = ModelFacts(
@@ -125,6 +127,24 @@ def _check_connected(main: Scope) -> None:
         for value in scope.graph.output:
             if not scope.has(value.name):
                 raise ValueError(f"nothing computes the output '{value.name}'")
+
+
+def _check_products(file: OnnxFile, bare: Any, graphs: list[GraphFacts]) -> None:
+    """That weights fit to what they are multiplied with.
+
+    Shapes that the file declares between its nodes can be stale, which runtimes put up with: what
+    counts is what follows from the inputs and constants.
+    """
+    if contradiction(graphs) is None:
+        return
+    inferred = infer_shapes(without_declared_shapes(bare), batch_of_one=False).graph
+    main = Scope(bare.graph, Inferred(inferred, inferred), file.model.graph.initializer)
+    folder = file.path.parent
+    again = (
+        graph_facts(scope, {}, [None] * len(scope.graph.node), folder) for scope in main.walk()
+    )
+    if (why := contradiction(again)) is not None:
+        raise ValueError(why)
 
 
 def _macs(scope: Scope, node: Any) -> int | None:

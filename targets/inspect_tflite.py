@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import sha256_file
+from .contradictions import contradiction
 from .derived import with_derived
 from .external_file import external_file
 from .facts import ModelFacts, SignatureFacts, TensorSpec
@@ -89,6 +90,8 @@ def _facts(path: Path, file: TfliteFile) -> ModelFacts:
         signatures=tuple(_signature(file, signature) for signature in file.signatures),
         graphs=tuple(graph.facts(graph_names) for graph in graphs),
     )
+    if (why := contradiction(facts.graphs)) is not None:
+        raise ValueError(why)
     return with_derived(facts, [node.quantized for node in nodes])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .dtypes import tensor_bytes
-from .onnx_file import dtype_name
+from .onnx_file import dtype_name, graphs_of
 from .onnx_order import sort_nodes
 
 #: Constants up to this size can be shapes, which inference reads; weights are left out of it.
@@ -81,6 +81,24 @@ def infer_shapes(bare: Any, *, batch_of_one: bool) -> Any:
         return shape_inference.infer_shapes(model, data_prop=True)
     except shape_inference.InferenceError as error:
         raise ValueError(str(error)) from error
+
+
+def without_declared_shapes(bare: Any) -> Any:
+    """A copy of a model without weights that says only of inputs and constants what they are."""
+    from onnx import ModelProto
+
+    model = ModelProto()
+    model.CopyFrom(bare)
+    graphs = [model.graph]
+    while graphs:
+        graph = graphs.pop()
+        del graph.value_info[:]
+        for value in graph.output:
+            if value.type.HasField("tensor_type"):
+                value.type.tensor_type.ClearField("shape")
+        for node in graph.node:
+            graphs += graphs_of(node)
+    return model
 
 
 def has_open_shapes(graph: Any) -> bool:
