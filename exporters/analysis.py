@@ -33,6 +33,7 @@ def run_analysis(request: ExportRequest, on_progress: OnProgress, *, worst: int)
             request.source,
             model_format,
             request.directory,
+            max_opset=request.max_opset,
             open_data=lambda ports: data.open(data.calibration, ports),
         )
         facts = inspect_model(reference.path)

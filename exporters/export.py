@@ -96,8 +96,9 @@ def plan_export(request: ExportRequest) -> list[Planned]:
     planned: list[Planned] = []
     for model_format in request.formats or (preferred_format(request),):
         reference, _ = make_float_artifact(
-            request.source, model_format, request.directory, layout=request.layout
-        )
+            request.source, model_format, request.directory,
+            layout=request.layout, max_opset=request.max_opset,
+        )  # fmt: skip
         facts = inspect_model(reference.path)
         can_calibrate = bool(request.data.calibration or request.data.statistics)
         steps = _planned(request, facts, can_calibrate)
@@ -153,8 +154,9 @@ def _export_format(
         return data.open(data.calibration or data.evaluation, ports)
 
     reference, (samples, words) = make_float_artifact(
-        request.source, model_format, request.directory, layout=request.layout, open_data=open_data
-    )
+        request.source, model_format, request.directory,
+        layout=request.layout, max_opset=request.max_opset, open_data=open_data,
+    )  # fmt: skip
     part = _Part(samples)
     evaluation = data.open(data.evaluation, reference.inputs)
     calibration = data.open(data.calibration, reference.inputs)

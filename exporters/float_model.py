@@ -41,6 +41,7 @@ def make_float_artifact(
     directory: Path,
     *,
     layout: Layout | None = None,
+    max_opset: int | None = None,
     open_data: OpenData = lambda ports: None,
 ) -> tuple[Artifact, tuple[list[Sample], str]]:
     """Converts a source (or copies a file already in the format) and compares the outputs.
@@ -48,6 +49,7 @@ def make_float_artifact(
     Args:
         directory: the artifact is written to `<stem>.float32.<format>` in it.
         layout: for TFLite from a channels-first source.
+        max_opset: the newest ONNX operator set that the devices take; a file keeps its own.
         open_data: gives real inputs for the comparison once the model's inputs are known.
 
     Returns:
@@ -61,7 +63,8 @@ def make_float_artifact(
     if source.kind == model_format:
         return _copied(source, model_format, destination, layout, open_data)
     with written_whole(destination) as temporary:
-        converted = convert_source(source, model_format, Conversion(temporary, layout=layout))
+        conversion = Conversion(temporary, layout=layout, max_opset=max_opset)
+        converted = convert_source(source, model_format, conversion)
         facts = inspect_model(temporary)
         draft = replace(
             _artifact(facts, temporary, source.spec),
@@ -96,8 +99,8 @@ def _copied(
             "on this file as it is",
         )
     with written_whole(destination) as temporary:
-        if facts.external_data:
-            _embed_weights(source.file, temporary)
+        if source.kind == "onnx":
+            _copy_onnx(facts, temporary)
         else:
             shutil.copyfile(source.file, temporary)
         draft = _artifact(inspect_model(temporary), temporary, source.spec)
@@ -127,15 +130,24 @@ def _refuse_without_numbers(artifact: Artifact, samples: Sequence[Sample], words
             )
 
 
-def _embed_weights(source: Path, destination: Path) -> None:
-    """One file holds all from here on: what is pushed and hashed is what is run."""
+def _copy_onnx(facts: ModelFacts, destination: Path) -> None:
+    """One file holds all from here on, in a version of the format that old runtimes read."""
     import onnx
 
+    from .ir_version import oldest_ir_version
+
+    model = onnx.load(str(facts.path))
+    oldest = oldest_ir_version(model)
+    if oldest >= model.ir_version and not facts.external_data:
+        shutil.copyfile(facts.path, destination)
+        return
+    model.ir_version = min(oldest, model.ir_version)
     try:
-        onnx.save(onnx.load(str(source)), str(destination))
+        # What is pushed and hashed is what is run.
+        onnx.save(model, str(destination))
     except ValueError as error:
         # protobuf's limit for one message.
-        raise ConversionError(f"{source} is over 2 GB with its weights in one file") from error
+        raise ConversionError(f"{facts.path} is over 2 GB with its weights in one file") from error
 
 
 def _artifact(facts: ModelFacts, path: Path, made_from: str) -> Artifact:

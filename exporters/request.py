@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..targets.check_options import CheckOptions
+from ..targets.opsets import max_opset
 from ..targets.profile import Format, TargetProfile
 from .artifact import Port
 from .convert.base import Layout
@@ -78,6 +79,12 @@ class ExportRequest:
     def is_asked_by_name(self) -> bool:
         """Whether the user says what to make, so that what can't be made is an error."""
         return bool(self.precisions or self.recipes)
+
+    @property
+    def max_opset(self) -> int | None:
+        """The newest ONNX operator set that every target takes; None where none sets a limit."""
+        found = [max_opset(target, self.checks) for target in self.targets]
+        return min((opset for opset in found if opset is not None), default=None)
 
     def statistics_path(self, model_format: Format) -> Path:
         """Where calibration keeps what it saw of the model in this format."""

@@ -68,11 +68,11 @@ def convert(
     directory: Path,
     *,
     layout: Layout | None = None,
-    opset: int | None = None,
+    max_opset: int | None = None,
 ) -> Result:
     """Converts what the user would name by `spec`, and runs the file once."""
     path = directory / f"converted.{model_format}"
-    made = convert_source(parse_source(spec), model_format, Conversion(path, layout, opset))
+    made = convert_source(parse_source(spec), model_format, Conversion(path, layout, max_opset))
     feeds = []
     for array, permutation, dtype in zip(
         made.example_inputs, made.input_permutations, _dtypes(path, made), strict=True

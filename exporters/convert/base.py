@@ -20,12 +20,12 @@ class Conversion:
         destination: the file to write.
         layout: 'nhwc' gives a TFLite file from a channels-first source channels-last inputs and
             outputs wherever they have four dimensions; None keeps the source's layout.
-        opset: ONNX operator set to write; None for the exporter's default.
+        max_opset: the newest ONNX operator set that the devices take; None: any.
     """
 
     destination: Path
     layout: Layout | None = None
-    opset: int | None = None
+    max_opset: int | None = None
 
 
 @dataclass(frozen=True)

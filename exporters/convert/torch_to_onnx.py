@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import onnx
+
 from ...errors import ConversionError
+from ..ir_version import oldest_ir_version
 from ..source import Source
 from .base import Conversion, Converted
 from .causes import naming_the_cause
@@ -15,6 +18,9 @@ from .torch_source import TorchSource, load_torch
 
 #: A protobuf message, and so an ONNX file without external data, can't be larger.
 _LARGEST_BYTES = 2**31 - 1
+
+#: What is written where the device takes it: PyTorch 2.13's default, whatever version is here.
+_OPSET = 20
 
 #: What the exporter notes of the machine it ran on; it has no place in a released file.
 _PRIVATE_METADATA = ("pkg.torch.onnx.stack_trace", "pkg.torch.onnx.fx_node")
@@ -26,25 +32,29 @@ def convert(source: Source, conversion: Conversion) -> Converted:
     Shapes are those of the example inputs. Inputs are named as forward's parameters, outputs as
     `load_torch` says. `conversion.layout` is for TFLite and changes nothing here.
 
+    The exporter has implementations from opset 18 on. To an older one it converts the model if it
+    can; if not, the opset is 18, and it is for `check` to say that the device does not take it.
+
     Raises:
         UsageError: the source can't be loaded or run.
-        ConversionError: it can't be expressed in ONNX, is over 2 GB, or not in the wanted opset.
+        ConversionError: it can't be expressed in ONNX, or is over 2 GB.
     """
     need("onnxscript", "torch")
     model = load_torch(source)
     module = model.call.module
     _check_size(source, [*module.parameters(), *module.buffers()])
     with naming_the_cause(source.spec, "ONNX"), quiet():
-        program = _export(model, conversion.opset)
+        program = _export(model, min(_OPSET, conversion.max_opset or _OPSET))
         _name_ports(program.model.graph, model)
     # Folded constants can be larger than the weights that they come from.
     _check_size(source, [v.const_value for v in program.model.graph.initializers.values()])
-    _check_opset(source, program.model, conversion.opset)
     for node in program.model.graph.all_nodes():
         for key in _PRIVATE_METADATA:
             node.metadata_props.pop(key, None)
     with quiet():
-        program.save(conversion.destination, external_data=False)
+        model_proto = program.model_proto
+    model_proto.ir_version = oldest_ir_version(model_proto)
+    onnx.save(model_proto, str(conversion.destination))
     return Converted(
         model.input_names,
         model.output_names,
@@ -55,7 +65,7 @@ def convert(source: Source, conversion: Conversion) -> Converted:
     )
 
 
-def _export(model: TorchSource, opset: int | None) -> Any:
+def _export(model: TorchSource, opset: int) -> Any:
     torch = need("torch", "torch")
     call = model.call
     # The exporter takes a dict at the end for the keyword arguments: give it one always, so that
@@ -99,14 +109,4 @@ def _check_size(source: Source, tensors: Sequence[Any]) -> None:
             f"can't convert {source.spec} to ONNX: its weights take {size / 1e9:.1f} GB, and a "
             "single ONNX file holds at most 2 GB",
             hint="convert to TFLite, or make the model smaller",
-        )
-
-
-def _check_opset(source: Source, model: Any, wanted: int | None) -> None:
-    written = model.opset_imports[""]
-    if wanted is not None and written != wanted:
-        raise ConversionError(
-            f"can't convert {source.spec} to ONNX opset {wanted}: "
-            f"the exporter could only write opset {written}",
-            hint=f"ask for opset {written}, or for none to get the exporter's default",
         )

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ..ir_version import oldest_ir_version
+
 Node = Any
 """An onnx.NodeProto."""
 
@@ -22,9 +24,6 @@ _NARROW_OPSET = 21
 _LATE_TYPES = (TensorProto.INT16, TensorProto.INT4)
 
 _LONGEST_NAME = 100
-
-#: The file format that knows INT4.
-_INT4_IR_VERSION = 10
 
 
 class Graph:
@@ -128,7 +127,6 @@ class Graph:
             flat = np.append(array.ravel(), [0] * (array.size % 2)).astype(np.uint8) & 0xF
             raw = (flat[::2] | flat[1::2] << 4).tobytes()
             tensor = helper.make_tensor(name, data_type, array.shape, raw, raw=True)
-            self._model.ir_version = max(self._model.ir_version, _INT4_IR_VERSION)
         else:
             tensor = numpy_helper.from_array(np.asarray(array, order="C"), name)
         self._constants[name] = tensor
@@ -139,7 +137,10 @@ class Graph:
         return CONTRIB if data_type in _LATE_TYPES and self.opset < _NARROW_OPSET else ""
 
     def finish(self) -> onnx.ModelProto:
-        """The model, with constants and types that nothing refers to left out."""
+        """The model, with constants and types that nothing refers to left out.
+
+        Its IR version is the oldest that has all of it, so that old runtimes load it.
+        """
         proto = self._proto
         nodes = [*self.prelude, *self.nodes]
         del proto.node[:]
@@ -154,6 +155,7 @@ class Graph:
         del proto.value_info[:]
         proto.value_info.extend(types)
         _import_domains(self._model)
+        self._model.ir_version = oldest_ir_version(self._model)
         return self._model
 
 

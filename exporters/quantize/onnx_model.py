@@ -61,8 +61,6 @@ def _close_initializers(model: onnx.ModelProto) -> None:
     inputs = [value for value in model.graph.input if value.name not in constants]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    # Before version 4 of the format every initializer had to be an input.
-    model.ir_version = max(model.ir_version, 4)
 
 
 def split_gemm(graph: Graph, names: set[str]) -> None:

@@ -232,13 +232,25 @@ def test_tflite_outputs_past_nine_keep_their_order(home: Path, tmp_path: Path) -
         assert result.outputs[f"output_{index}"].tolist() == [index + 1, index + 1]
 
 
-def test_the_opset_is_the_one_asked_for_or_an_error(home: Path, tmp_path: Path) -> None:
-    result = convert(f"{home}/good.py:clashing", "onnx", tmp_path, opset=22)
-    assert [(entry.domain, entry.version) for entry in onnx.load(result.path).opset_import] == [
-        ("", 22)
-    ]
-    with pytest.raises(ConversionError, match=r"opset 99.*could only write opset"):
-        convert(f"{home}/good.py:clashing", "onnx", tmp_path, opset=99)
+@pytest.mark.parametrize(
+    ("most", "opset", "ir_version"), [(None, 20, 9), (28, 20, 9), (19, 19, 9), (18, 18, 8)]
+)
+def test_the_opset_is_one_that_the_device_takes(
+    home: Path, tmp_path: Path, most: int | None, opset: int, ir_version: int
+) -> None:
+    result = convert(f"{home}/good.py:segmenter", "onnx", tmp_path, max_opset=most)
+    result.assert_agrees()
+    written = onnx.load(result.path)
+    assert [(entry.domain, entry.version) for entry in written.opset_import] == [("", opset)]
+    assert written.ir_version == ir_version
+
+
+def test_what_the_exporter_can_not_express_in_an_old_opset_stays_as_it_is(
+    home: Path, tmp_path: Path
+) -> None:
+    result = convert(f"{home}/good.py:segmenter", "onnx", tmp_path, max_opset=7)
+    result.assert_agrees()
+    assert onnx.load(result.path).opset_import[0].version == 18
 
 
 def test_onnx_over_two_gigabytes(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from models import (
     FASHION,
@@ -337,3 +338,43 @@ def test_a_project_says_what_of_the_target_counts(tmp_path: Path) -> None:
     unknown = replace(request, checks=CheckOptions(accelerator="npu"))
     with pytest.raises(UsageError, match="coral-dev-board has no accelerator 'npu'"):
         plan_export(unknown)
+
+
+NET = """
+import torch
+
+
+def make():
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.GELU(), torch.nn.Flatten(), torch.nn.Linear(288, 4)
+    return torch.nn.Sequential(*layers).eval(), (torch.randn(1, 3, 8, 8),)
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("target", "checks", "opset"),
+    [("imx-8m-plus", CheckOptions(), 20), ("rock-5b", CheckOptions(accelerator="npu"), 19)],
+)
+def test_what_comes_from_pytorch_fits_the_device_it_is_made_for(
+    tmp_path: Path, target: str, checks: CheckOptions, opset: int
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "net.py").write_text(NET)
+    np.savez(tmp_path / "inputs.npz", input=np.stack(normal(1, 3, 3, 8, 8)))
+    request = ExportRequest(
+        parse_source("net.py:make", tmp_path),
+        (load_target(target),),
+        tmp_path / "out",
+        formats=("onnx",),
+        precisions=("float32", "int8"),
+        data=DataOptions(base=tmp_path, calibration="inputs.npz"),
+        checks=checks,
+    )
+    result = export(request)
+    for candidate in result.candidates:
+        written = onnx.load(candidate.artifact.path)
+        assert (written.opset_import[0].version, written.ir_version) == (opset, 9)
+        codes = {f.code for check in candidate.checks.values() for f in check.findings}
+        assert not {c for c in codes if "opset" in c or "ir-version" in c}
+    assert [c.name for c in result.candidates if c.compatible][:1] == ["onnx/float32"]
