@@ -35,12 +35,12 @@ class Answers:
             return self._once(key, begun.result)
         return self._once(key, lambda: self._asked(oracle, facts, accelerator))
 
-    def begin(self, oracle: str, facts: ModelFacts) -> None:
-        """Starts to ask, beside other work, what `ask` is to give for the CPU."""
-        key = self._key(oracle, facts, None)
+    def begin(self, oracle: str, facts: ModelFacts, accelerator: Accelerator | None) -> None:
+        """Starts to ask, beside other work, what `ask` is to give."""
+        key = self._key(oracle, facts, accelerator)
         if key not in self._known and key not in self._begun:
             executor = ThreadPoolExecutor(1)
-            self._begun[key] = executor.submit(self._asked, oracle, facts, None)
+            self._begun[key] = executor.submit(self._asked, oracle, facts, accelerator)
             executor.shutdown(wait=False)
 
     def arena(self, facts: ModelFacts) -> MicroArena:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 
 from .answers import Answers
@@ -10,7 +11,7 @@ from .facts import ModelFacts
 from .finding import CheckResult, Finding, in_order, with_nodes
 from .placement import Placement
 from .profile import TargetProfile
-from .rules_memory import file_size, memory, needs
+from .rules_memory import file_size, memory, needs, too_large
 from .rules_quantized import (
     dynamic_convolutions,
     four_bit_convolutions,
@@ -33,7 +34,6 @@ from .rules_runtime import (
 from .rules_shapes import external_data, float_borders
 from .rules_speed import dynamic_shapes, float16_without_arithmetic, float64
 from .survey import Survey
-from .survey_cpu import begin_to_ask
 
 __all__ = ["CPU_RULES", "RULES", "CheckOptions", "check"]
 
@@ -76,6 +76,9 @@ def check(
 ) -> CheckResult:
     """Applies every rule.
 
+    Of a model whose file the device has no room for nobody is asked: that takes seconds, and
+    changes nothing.
+
     Args:
         facts: what `inspect_model` found.
         profile: the device.
@@ -89,17 +92,21 @@ def check(
     device = with_runtime(profile, options.runtime)
     accelerator = chosen_accelerator(profile, options.accelerator)
     answers = answers or Answers()
+    unasked = too_large(facts, device) if options.ask else None
+    if unasked is not None:
+        options = dataclasses.replace(options, ask=False)
     runtime = device.runtime_for(facts.format)
+    survey = None
     if runtime is not None:
-        begin_to_ask(facts, runtime, options, answers)
+        survey = Survey(facts, device, runtime, accelerator, options, answers, unasked)
+        survey.begin()
     findings = list(format_has_runtime(facts, profile, options.runtime))
     findings += [finding for rule in RULES for finding in rule(facts, device)]
     asked = answers if options.ask else None
     findings += memory(facts, device, asked)
     placements: tuple[Placement, ...] = ()
     on_cpu = True
-    if runtime is not None:
-        survey = Survey(facts, device, runtime, accelerator, options, answers)
+    if survey is not None:
         findings += survey.findings()
         placements = tuple(survey.placements)
         on_cpu = survey.leaves_work

@@ -28,17 +28,24 @@ def needs(facts: ModelFacts, profile: TargetProfile, answers: Answers | None) ->
     return (_file(facts, profile), *_memory(facts, profile, answers)[0])
 
 
+def too_large(facts: ModelFacts, profile: TargetProfile) -> str | None:
+    """How much too large the file is; None where the device takes it, or nobody says."""
+    need = _file(facts, profile)
+    if need.allowed_bytes is None or need.needed_bytes <= need.allowed_bytes:
+        return None
+    return f"{need.told}, {need.limit} is {_size(need.allowed_bytes)}"
+
+
 def file_size(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
     """The file must not be bigger than the device's limit, or than its flash memory."""
-    need = _file(facts, profile)
-    size, allowed, flash = need.needed_bytes, need.allowed_bytes, profile.memory.flash_bytes
-    if allowed is not None and size > allowed:
+    size, flash = facts.size_bytes, profile.memory.flash_bytes
+    if (why := too_large(facts, profile)) is not None:
         yield Finding(
             severity="error",
             code="file-too-large",
-            reason=f"{need.told}, {need.limit} is {_size(allowed)}",
+            reason=why,
             remedy=_smaller(facts, profile),
-            source=profile.memory.source if allowed == flash else None,
+            source=profile.memory.source if _file(facts, profile).allowed_bytes == flash else None,
         )
     elif flash is not None and size > _NEAR * flash:
         yield Finding(

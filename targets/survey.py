@@ -25,7 +25,7 @@ from .rules_kernels import kernel_findings
 from .rules_precision import float_on_integers
 from .support_files import kernels_of, support_table, tables_for
 from .support_table import SupportTable
-from .survey_cpu import asked_here, on_cpu, refusal, unprepared
+from .survey_cpu import asked_here, begin_to_ask, on_cpu, refusal, unprepared
 from .versions import version_for
 
 
@@ -35,6 +35,7 @@ class Survey:
 
     Attributes:
         accelerator: the one that was promised, or is asked for; None: the CPU.
+        unasked: why nobody is asked who could say, where the options would have it.
     """
 
     facts: ModelFacts
@@ -43,6 +44,7 @@ class Survey:
     accelerator: Accelerator | None
     options: CheckOptions
     answers: Answers
+    unasked: str | None = None
     placements: list[Placement] = field(default_factory=list)
 
     @property
@@ -52,6 +54,14 @@ class Survey:
             return True
         nodes = [n for p in self.placements if p.partitions is not None for n in p.nodes]
         return not nodes or any(n.place != "accelerator" and n.macs != 0 for n in nodes)
+
+    def begin(self) -> None:
+        """Starts what is to be asked: it loads while other rules are applied."""
+        begin_to_ask(self.facts, self.runtime, self.options, self.answers)
+        if self.accelerator is not None and self.options.ask:
+            for table in self._tables(self.accelerator)[:1]:
+                if table.oracle is not None:
+                    self.answers.begin(table.oracle, self.facts, self.accelerator)
 
     def findings(self) -> Iterator[Finding]:
         """Everything about the nodes; fills `placements` on the way."""
@@ -69,7 +79,7 @@ class Survey:
                 yield refusal(self.runtime, "onnxruntime", error.message)
             joined = on_cpu(self.facts, kernels, self.runtime, version, tabled, asked)
             lacking, decided = joined.verdicts, joined.answer
-            self.placements += joined.placements
+            self.placements += [self._told(kernels, each) for each in joined.placements]
         accelerated: frozenset[NodeKey] = frozenset()
         if self.accelerator is not None:
             yield from self._promised(self.accelerator, lacking)
@@ -114,7 +124,7 @@ class Survey:
                     remedy=error.hint or "measure on the device",
                 )
         placement = _nowhere(placement, lacking)
-        self.placements.append(placement)
+        self.placements.append(self._told(table, placement))
         yield from fallback_findings(
             self.facts, accelerator, table, placement, verdicts, self.options.allow_fallback
         )
@@ -138,6 +148,13 @@ class Survey:
             for table in self._tables(accelerator)[:1]:
                 version = version_for(table.versioned_by, self.runtime)
                 self.placements.append(_nowhere(place(self.facts, table, version), lacking))
+
+    def _told(self, table: SupportTable, placement: Placement) -> Placement:
+        """The placement, with the reason where its table's program was not asked."""
+        if self.unasked is None or table.oracle is None:
+            return placement
+        note = f"not asked, as the file is too large: {self.unasked}"
+        return placement.model_copy(update={"notes": (*placement.notes, note)})
 
     def _tables(self, accelerator: Accelerator) -> tuple[SupportTable, ...]:
         return tables_for(accelerator.support, self.facts.format, self.runtime.name)

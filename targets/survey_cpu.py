@@ -47,7 +47,7 @@ def begin_to_ask(
     """Starts the runtime on this machine, so that it loads while the rules are applied."""
     table = kernels_of(runtime.name)
     if table is not None and table.oracle is not None and _may_ask(facts, runtime, options):
-        answers.begin(table.oracle, facts)
+        answers.begin(table.oracle, facts, None)
 
 
 def on_cpu(

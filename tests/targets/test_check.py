@@ -306,6 +306,25 @@ def test_file_too_large() -> None:
     assert found(facts, enough) == {}
 
 
+def test_of_a_file_that_is_too_large_nobody_is_asked() -> None:
+    need_extra("ethos-u", ["ethosu"])
+    need_extra("tflite-micro", ["tflite_micro"])
+    board, small = load_target("alif-ensemble-e7"), golden("conv_int8")
+    assert {each.answer for each in check(small, board).placements} == {"tabled", "asked"}
+    facts = dataclasses.replace(small, size_bytes=100_000_000)
+    told = check(facts, board)
+    assert not told.compatible
+    for placement in told.placements:
+        assert placement.answer == "tabled" and placement.notes[-1] == (
+            "not asked, as the file is too large: the model has 100 MB, its flash memory is 5.77 MB"
+        )
+    assert {need.answer for need in told.needs} == {"tabled"}
+    assert not any(f.code in ("arena-not-measured", "accelerator-not-asked") for f in told.findings)
+    wanted = check(facts, board, CheckOptions(ask=False))
+    assert wanted.findings == told.findings
+    assert not any("not asked" in note for each in wanted.placements for note in each.notes)
+
+
 def test_memory() -> None:
     facts = dataclasses.replace(golden("conv_float"), weight_bytes=300_000_000)
 
