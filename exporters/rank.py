@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from ..targets.abilities import integers_only
 from ..targets.answers import Answers
-from ..targets.check import check
+from ..targets.check import check, refusals
 from ..targets.check_options import CheckOptions, chosen_accelerator
 from ..targets.facts import ModelFacts
-from ..targets.finding import CheckResult, Finding
+from ..targets.finding import CheckResult, Finding, in_order
 from ..targets.profile import Accelerator, TargetProfile
 from .predicted import predicted
 from .quantize.plan import plan, preference
@@ -62,8 +62,11 @@ def rank(
 
     A float model is judged in each precision that the device's ladder would try, the one expected
     to be fastest first; one that is quantized as it is. Nothing here says how fast a device is.
+
+    Each runtime on this machine is asked once whether it loads the model; what it refuses can't be
+    quantized either.
     """
-    options = options or CheckOptions()
+    options = replace(options or CheckOptions(), ask_cpu=True)
     answers = Answers()
     ranked = [_ranked(facts, target, options, answers) for target in targets]
     return sorted(ranked, key=lambda r: (not r.fits, r.unknown > 0, r.warnings, r.errors, r.target))
@@ -82,6 +85,7 @@ def _ranked(
         if planned.recipe is not None and planned.step == "apply"
     }
     reasons.setdefault("float32", "nothing smaller is worth trying here")
+    refused = refusals(facts, target, options, answers)
     full_integer = integers_only(target, facts.format, accelerator) is not None
     for precision in preference(facts):
         if precision not in reasons:
@@ -90,10 +94,19 @@ def _ranked(
         if precision != "float32":
             made = predicted(facts, precision, full_integer=full_integer)
             # Nobody can be asked about a file that is still to be made.
-            result = check(made, target, replace(options, ask=False))
+            result = _with(check(made, target, replace(options, ask=False)), refused)
         if result.compatible:
             return _row(target, facts, result, accelerator, precision, reasons[precision])
     return _row(target, facts, as_it_is, accelerator, None, "")
+
+
+def _with(result: CheckResult, more: Sequence[Finding]) -> CheckResult:
+    return result.model_copy(
+        update={
+            "compatible": result.compatible and all(f.severity != "error" for f in more),
+            "findings": in_order((*result.findings, *more)),
+        }
+    )
 
 
 def _row(

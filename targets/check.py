@@ -35,7 +35,7 @@ from .rules_shapes import external_data, float_borders
 from .rules_speed import dynamic_shapes, float16_without_arithmetic, float64
 from .survey import Survey
 
-__all__ = ["CPU_RULES", "RULES", "CheckOptions", "check"]
+__all__ = ["CPU_RULES", "RULES", "CheckOptions", "check", "refusals"]
 
 Rule = Callable[[ModelFacts, TargetProfile], Iterable[Finding]]
 
@@ -121,3 +121,19 @@ def check(
         placements=placements,
         needs=needs(facts, device, asked) if runtime is not None else (),
     )
+
+
+def refusals(
+    facts: ModelFacts, profile: TargetProfile, options: CheckOptions, answers: Answers
+) -> tuple[Finding, ...]:
+    """What the runtime on this machine says against a model, whatever else `check` finds wrong.
+
+    What is to be made of a model goes through a runtime that has to load it.
+    """
+    device = with_runtime(profile, options.runtime)
+    runtime = device.runtime_for(facts.format)
+    if runtime is None:
+        return ()
+    accelerator = chosen_accelerator(profile, options.accelerator)
+    survey = Survey(facts, device, runtime, accelerator, options, answers)
+    return tuple(finding for finding in survey.findings() if finding.code == "runtime-refuses")

@@ -3,17 +3,23 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 from graph_making import Making, model
 from rich.console import Console
+from targets_models import mlp, weights
 
 from edgewright.exporters.predicted import predicted
 from edgewright.exporters.rank import RankedTarget, rank
 from edgewright.profiler.tables_rank import rank_table
+from edgewright.targets.check_options import CheckOptions
 from edgewright.targets.facts import ModelFacts
 from edgewright.targets.inspect import inspect_model
 from edgewright.targets.load import list_targets, load_target
+from edgewright.targets.oracles import ORACLES
+from edgewright.targets.placement import Placement
 from edgewright.targets.profile import Limits
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +97,42 @@ def test_predicted_facts_are_those_of_the_widths(fashion: ModelFacts) -> None:
     dynamic = predicted(fashion, "int8-dynamic", full_integer=False)
     assert dynamic.peak_activation_bytes == fashion.peak_activation_bytes
     assert dynamic.graphs == fashion.graphs
+
+
+def test_what_the_runtime_here_refuses_fits_in_no_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables say yes to every node, and to what would be made of the model."""
+    made = onnx.load(mlp(tmp_path / "net.onnx"))
+    made.graph.initializer.append(weights("h", 1, 64))  # which a node computes, too
+    onnx.save(made, tmp_path / "net.onnx")
+    facts = inspect_model(tmp_path / "net.onnx")
+    asked = []
+    real = ORACLES["onnxruntime"]
+
+    def counting(*arguments: Any) -> Placement:
+        asked.append(arguments[0])
+        return real(*arguments)
+
+    monkeypatch.setitem(ORACLES, "onnxruntime", counting)
+    targets = [load_target(name) for name in ("host", "raspberry-pi-5", "raspberry-pi-4")]
+    rows = by_name(rank(facts, targets))
+    assert not rows["host"].fits and "ONNX Runtime can't load" in rows["host"].reason
+    # Of another release than this machine's nobody knows.
+    pi = rows["raspberry-pi-5"]
+    assert pi.fits and pi.predicted and pi.unknown == 1
+    assert rows["raspberry-pi-4"].unknown == 1
+    assert asked == [facts.path]
+    unasked = by_name(rank(facts, targets, CheckOptions(ask=False)))
+    assert all(row.fits and not row.unknown for row in unasked.values())
+
+    # Where the float model has another fault, what is made of it is refused all the same.
+    limits = Limits(max_memory_bytes=1_000_000_000, source="test")
+    big = replace(facts, weight_bytes=2_000_000_000)
+    small = [target.model_copy(update={"limits": limits}) for target in targets[:1]]
+    [fits] = rank(big, small, CheckOptions(ask=False))
+    [row] = rank(big, small)
+    assert fits.fits and fits.predicted and not row.fits
 
 
 def test_what_speaks_against_a_device_names_the_operator() -> None:
