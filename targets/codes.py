@@ -30,6 +30,7 @@ Code = Literal[
     "accelerator-unreachable",
     "accelerator-not-asked",
     "accelerator-not-compiled",
+    "accelerator-cache",
     # Size and memory
     "external-data",
     "file-too-large",
@@ -269,6 +270,12 @@ CODES: dict[Code, Meaning] = {
         "not compiled for the accelerator",
         "The accelerator runs models that its compiler made; this one runs on the CPU as it is.",
         "Compile it with the command that the finding names, and deploy what that makes.",
+    ),
+    "accelerator-cache": Meaning(
+        "more weights than the accelerator keeps",
+        "Weights that its memory has no room for are fetched over the bus at each inference, which "
+        "can cost more time than computing with them.",
+        "Choose a model with fewer or narrower layers, or measure on the device.",
     ),
     "file-too-large": Meaning(
         "file too large",

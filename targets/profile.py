@@ -131,6 +131,13 @@ class Accelerator(Model):
     compiler_options: dict[str, str] = Field(
         default_factory=dict, description="what its compiler has to be told of this device"
     )
+    weight_cache_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="weights that it keeps on the chip from one inference to the next, where it "
+        "fetches those beyond each time; compiled code takes of it, too. None: it has no such "
+        "limit, or nobody says",
+    )
     source: str = Field(min_length=1)
 
 

@@ -14,6 +14,7 @@ from .oracles import CannotSay
 from .placement import Answer
 from .profile import TargetProfile
 from .remedies import file_of
+from .sizes import size_text
 
 #: From here on an estimate is worth a warning: runtimes also hold repacked copies of weights.
 _NEAR = 0.75
@@ -33,7 +34,7 @@ def too_large(facts: ModelFacts, profile: TargetProfile) -> str | None:
     need = _file(facts, profile)
     if need.allowed_bytes is None or need.needed_bytes <= need.allowed_bytes:
         return None
-    return f"{need.told}, {need.limit} is {_size(need.allowed_bytes)}"
+    return f"{need.told}, {need.limit} is {size_text(need.allowed_bytes)}"
 
 
 def file_size(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
@@ -51,8 +52,8 @@ def file_size(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             code="flash-near-limit",
-            reason=f"the model takes {_size(size)} of {_size(flash)} of flash memory, which the "
-            "program needs too",
+            reason=f"the model takes {size_text(size)} of {size_text(flash)} of flash memory, "
+            "which the program needs too",
             remedy=_smaller(facts, profile),
             source=profile.memory.source,
         )
@@ -90,7 +91,7 @@ def _file(facts: ModelFacts, profile: TargetProfile) -> Need:
         needed_bytes=facts.size_bytes,
         allowed_bytes=allowed,
         limit=whose,
-        told=f"the model has {_size(facts.size_bytes)}",
+        told=f"the model has {size_text(facts.size_bytes)}",
         answer="tabled",
     )
 
@@ -109,19 +110,19 @@ def _memory(
             except CannotSay as error:
                 refusal = error
             else:
-                told = f"its arena takes {_size(arena.total_bytes)} ({arena.said_by})"
+                told = f"its arena takes {size_text(arena.total_bytes)} ({arena.said_by})"
                 return [_running(profile, "arena", arena.total_bytes, told, "asked")], None
         if activations is None:
             return [], refusal
-        told = f"its arena takes at least {_size(activations)} (an estimate: activations alone)"
+        told = f"its arena takes at least {size_text(activations)} (an estimate: activations alone)"
         return [_running(profile, "arena", activations, told, "tabled")], refusal
     base = RUNTIME_BASE_BYTES[runtime.name] if runtime else 0
     parts = (
-        f"weights {_size(facts.weight_bytes)}, activations "
-        f"{'unknown' if activations is None else _size(activations)}, runtime {_size(base)}"
+        f"weights {size_text(facts.weight_bytes)}, activations "
+        f"{'unknown' if activations is None else size_text(activations)}, runtime {size_text(base)}"
     )
     total = facts.weight_bytes + (activations or 0) + base
-    told = f"it needs at least about {_size(total)} (an estimate: {parts})"
+    told = f"it needs at least about {size_text(total)} (an estimate: {parts})"
     return [_running(profile, "memory", total, told, "tabled")], None
 
 
@@ -149,7 +150,7 @@ def _against(facts: ModelFacts, profile: TargetProfile, need: Need) -> Iterator[
     yield Finding(
         severity="error" if over else "warning",
         code="memory-over-limit" if over else "memory-near-limit",
-        reason=f"{need.told}; {need.limit} is {_size(allowed)}",
+        reason=f"{need.told}; {need.limit} is {size_text(allowed)}",
         remedy=f"make inputs smaller; {_smaller(facts, profile)}",
         source=profile.memory.source
         if allowed == profile.memory.ram_bytes or not profile.limits
@@ -168,10 +169,3 @@ def _smaller(facts: ModelFacts, profile: TargetProfile) -> str:
     recipe = "int8-s8s8 --calibration DATA" if is_microcontroller(profile) else "int8-dynamic"
     command = f"edgewright quantize {file_of(facts)} --recipe {recipe} -o SMALLER.{facts.format}"
     return f"quantize it: {command}; or choose a smaller model"
-
-
-def _size(size: int) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
-    return f"{size} bytes"

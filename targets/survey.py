@@ -21,6 +21,7 @@ from .rules_accelerator import (
     unreachable,
     without_table,
 )
+from .rules_cache import beyond_the_cache
 from .rules_kernels import kernel_findings
 from .rules_precision import float_on_integers
 from .support_files import kernels_of, support_table, tables_for
@@ -129,6 +130,7 @@ class Survey:
             self.facts, accelerator, table, placement, verdicts, self.options.allow_fallback
         )
         yield from float_on_integers(self.facts, accelerator, table, placement)
+        yield from beyond_the_cache(self.facts, accelerator, table, placement)
 
     def _delegated(self, lacking: Mapping[NodeKey, Verdict]) -> Iterator[Finding]:
         """What the CPU's own delegate takes, where its runtime can be asked."""

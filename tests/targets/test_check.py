@@ -595,6 +595,32 @@ def test_models_for_the_edge_tpu_are_compiled() -> None:
     assert "--accelerator edge-tpu" in without.findings[0].remedy
 
 
+def test_weights_beyond_what_the_accelerator_keeps() -> None:
+    facts = golden("conv_int8")
+    (main,) = facts.graphs
+    # Two of its biases are one buffer of the file.
+    stored = {t.constant: t.constant_bytes for t in main.tensors if t.constant is not None}
+    takes = sum(stored.values())
+
+    def keeping(size: int) -> TargetProfile:
+        given = CORAL.model_dump()
+        given["accelerators"][0]["weight_cache_bytes"] = size
+        return TargetProfile.model_validate(given)
+
+    assert "accelerator-cache" not in found(facts, CORAL)
+    assert "accelerator-cache" not in found(facts, keeping(takes))
+    finding = found(facts, keeping(takes - 1))["accelerator-cache"]
+    assert finding.severity == "info" and f"have {takes} bytes" in finding.reason
+    assert "the rest is fetched over the bus at each inference" in finding.reason
+    assert finding.source is not None and "Parameter data caching" in finding.source
+    assert "accelerator-cache" not in found(golden("conv_float"), keeping(1)), "it runs on the CPU"
+    compiled = dataclasses.replace(
+        renamed(facts, "custom::edgetpu-custom-op"), size_bytes=9_600_000
+    )
+    told = found(compiled, CORAL)["accelerator-cache"].reason
+    assert told.startswith("the compiled model has 9.6 MB, and the Google Edge TPU (4 TOPS) keeps")
+
+
 def test_the_tables_agree_with_the_installed_runtime() -> None:
     """It accepts the versions that the tables say, and no newer ones."""
     opset = newest_at(MAX_OPSET, onnxruntime.__version__)
