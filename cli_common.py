@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from .errors import EdgewrightError
     from .exporters.candidate import Planned
     from .exporters.request import ExportRequest
     from .pipeline import Listener
@@ -94,6 +95,15 @@ def show(document: Any, table: Callable[[], Any] | None, as_json: bool) -> None:
     # Square brackets in findings and commands are themselves, and no markup; a line that is wider
     # than the terminal is one that must stay whole.
     HarmlessConsole(highlight=False, markup=False, width=wide).print(table(), crop=False)
+
+
+def warn(error: EdgewrightError) -> None:
+    """Says on standard error what is wrong, where the command goes on without it."""
+    from .terminal import harmless
+
+    print(harmless(f"warning: {error.message}"), file=sys.stderr)
+    if error.hint:
+        print(harmless(f"hint: {error.hint}"), file=sys.stderr)
 
 
 def show_plan(planned: list[Planned], as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_common import AllowFallback, Ask, Json, complete_target, show
+from .cli_common import AllowFallback, Ask, Json, complete_target, show, warn
 from .cli_devices import probe
 from .errors import UsageError
 
@@ -27,11 +27,14 @@ def _targets(context: typer.Context) -> None:
 
 @targets_app.command("list")
 def list_targets(as_json: Json = False) -> None:
-    """List the devices."""
+    """List the devices.
+
+    A profile of your own that is wrong is a warning, and the others are listed.
+    """
     from .targets.load import list_targets as load_all
     from .targets.load import own_names
 
-    found = load_all()
+    found = load_all(warn)
 
     def table() -> Any:
         from .profiler.tables_targets import targets_table
@@ -152,7 +155,7 @@ def rank_targets(
 
     names = [name.strip() for given in targets or ["all"] for name in given.split(",")]
     if "all" in names:
-        found = load_all()
+        found = load_all(warn)
     else:
         found = [load_target(name) for name in dict.fromkeys(names) if name]
     if not found:

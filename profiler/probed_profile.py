@@ -21,6 +21,7 @@ from ..targets.profile import (
 from ..targets.versions import at_least
 from .device_runtime.recipe import WHEELS
 from .live_device import LiveDevice
+from .units import size_text
 
 #: The kernel and the firmware keep some of the RAM that a data sheet promises.
 _LEAST_RAM, _MOST_RAM = 0.75, 1.05
@@ -161,9 +162,7 @@ def _clock_differences(
 def _system_differences(live: LiveDevice, profile: TargetProfile) -> Iterator[str]:
     promised, there = profile.memory.ram_bytes, live.facts.ram_bytes
     if there and not _LEAST_RAM <= there / promised <= _MOST_RAM:
-        yield (
-            f"it has {there / 2**30:.1f} GiB of RAM, the profile says {promised / 2**30:.1f} GiB"
-        )
+        yield f"it has {size_text(there)} of RAM, the profile says {size_text(promised)}"
     if _is_android(live) != (profile.os.name == "android"):
         yield f"it runs {live.facts.os or 'Linux'}, the profile says {profile.os.version}"
     claimed = profile.sensors.thermal_zones if profile.sensors else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import cast, get_args
 
-from .profile import FEATURES, Architecture, CoreCluster, Feature
+from .profile import FEATURES, LEAST_HZ, Architecture, CoreCluster, Feature
 
 #: Linux' names (Documentation/arch/arm64/elf_hwcaps.rst, arch/x86/include/asm/cpufeatures.h)
 #: that differ from ours.
@@ -58,12 +58,16 @@ def clusters_from_cpuinfo(
     Args:
         text: what /proc/cpuinfo says.
         architecture: decides which names of features count.
-        frequencies: the highest frequency of each core in Hz, as far as known.
+        frequencies: the highest frequency of each core in Hz, as far as known; one that no core
+            can have counts as unknown.
     """
     kinds: dict[tuple[str, int | None, tuple[Feature, ...]], int] = {}
     for number, fields in _processors(text):
         features = _features(fields, architecture)
-        kind = (_core_name(fields), frequencies.get(number), features)
+        frequency = frequencies.get(number)
+        if frequency is not None and frequency < LEAST_HZ:
+            frequency = None
+        kind = (_core_name(fields), frequency, features)
         kinds[kind] = kinds.get(kind, 0) + 1
     clusters = [
         CoreCluster(core=core, count=count, max_frequency_hz=frequency, features=features)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -53,22 +54,35 @@ def load_target(name_or_path: str) -> TargetProfile:
     return profile_of(found[0])
 
 
-def list_targets() -> list[TargetProfile]:
+def list_targets(broken: Callable[[UsageError], None] | None = None) -> list[TargetProfile]:
     """All profiles, by name, the user's own among them; the one for this machine is probed now.
+
+    Args:
+        broken: is told of each profile that can't be had, which is left out; None: it is an error.
 
     Raises:
         UsageError: a file in the user's folder is wrong, or has another's name.
     """
-    documents, broken = _documents()
-    for error in broken.values():
-        raise error
+    documents, unread = _documents()
+    errors = list(unread.values())
     owners: dict[str, TomlDocument] = {}
+    found: list[TargetProfile] = []
     for document in documents:
-        for name in _names(document):
-            if name in owners:
-                raise _twice(name, [owners[name], document])
-            owners[name] = document
-    return sorted((profile_of(document) for document in documents), key=lambda p: p.name)
+        names = _names(document)
+        try:
+            for name in names:
+                if name in owners:
+                    raise _twice(name, [owners[name], document])
+            found.append(profile_of(document))
+        except UsageError as error:
+            errors.append(error)
+        else:
+            owners.update(dict.fromkeys(names, document))
+    for wrong in errors:
+        if broken is None:
+            raise wrong
+        broken(wrong)
+    return sorted(found, key=lambda profile: profile.name)
 
 
 def own_names() -> frozenset[str]:

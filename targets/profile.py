@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .formats import Format as Format
 
@@ -55,13 +55,26 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+#: No core that runs models is slower: what is below was written in MHz or kHz.
+LEAST_HZ = 1_000_000
+
+
 class CoreCluster(Model):
     """Cores of one kind."""
 
     core: str = Field(description="microarchitecture, e.g. 'Cortex-A76'")
     count: int = Field(ge=1)
-    max_frequency_hz: int | None = Field(default=None, gt=0)
+    max_frequency_hz: int | None = Field(
+        default=None, json_schema_extra={"minimum": LEAST_HZ}, description="2400 MHz: 2400000000"
+    )
     features: tuple[Feature, ...] = ()
+
+    @field_validator("max_frequency_hz")
+    @classmethod
+    def _is_in_hertz(cls, value: int | None) -> int | None:
+        if value is not None and value < LEAST_HZ:
+            raise ValueError(f"a clock in Hz is wanted, at least {LEAST_HZ} (1 MHz)")
+        return value
 
 
 class Cpu(Model):

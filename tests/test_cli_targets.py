@@ -63,6 +63,22 @@ def test_a_profile_that_is_wrong_names_file_line_and_key(cli: Cli, tmp_path: Pat
     cli.refuses("targets", "validate", MODEL, saying="not")
 
 
+def test_a_broken_profile_of_ones_own_is_a_warning(cli: Cli, tmp_path: Path) -> None:
+    path = Path(cli("targets", "new", "slow", "--from", "rpi4", "--json").json["file"])
+    path.write_text(
+        re.sub(r"max_frequency_hz = [\d_]+", "max_frequency_hz = 1800", path.read_text())
+    )
+    told = cli("targets", "list", "--json")
+    names = {each["name"] for each in told.json["targets"]}
+    assert told.code == 0 and "raspberry-pi-4" in names and "slow" not in names
+    said = f"warning: {path}, line "
+    assert said in told.err and "'cpu.clusters[0].max_frequency_hz': a clock in Hz" in told.err
+    ranked = cli("targets", "rank", MODEL, "--no-ask", "--json")
+    assert ranked.code == 0 and said in ranked.err
+    assert {each["target"] for each in ranked.json["targets"]} == names
+    cli.refuses("targets", "rank", MODEL, "-t", "slow", saying="a clock in Hz is wanted")
+
+
 def test_rank(cli: Cli) -> None:
     done = cli("targets", "rank", MODEL, "--targets", "coral,pixel-9,rpi4", "--no-ask", "--json")
     assert done.code == 0

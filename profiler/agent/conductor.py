@@ -59,7 +59,7 @@ class Conductor:
                 self.in_turn = False
                 self.notes.append(
                     "the models were measured one after another, not in turn: together they need "
-                    "about %d MiB and %d MiB are free" % (needed >> 20, free >> 20)
+                    "about %d MB and %d MB are free" % (needed // 1_000_000, free // 1_000_000)
                 )
         try:
             for group in groups:

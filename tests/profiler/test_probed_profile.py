@@ -93,7 +93,7 @@ def test_a_board_is_what_its_profile_says() -> None:
             pi5(clusters=(PI5.model_copy(update={"core": "Cortex-A72"}),)),
             "its cores are 4x Cortex-A72, the profile says 4x Cortex-A76",
         ),
-        (pi5(facts={"ram_bytes": 4_200_000_000}), "3.9 GiB of RAM, the profile says 8.0 GiB"),
+        (pi5(facts={"ram_bytes": 4_200_000_000}), "4.2 GB of RAM, the profile says 8.59 GB"),
         (pi5(facts={"os": "Android 14"}), "it runs Android 14, the profile says Raspberry Pi OS"),
         (pi5(runtimes={"onnxruntime": "1.22.0"}), "ai_edge_litert is not installed"),
         (

@@ -30,6 +30,8 @@ def test_fastest_cluster_first() -> None:
     clusters = clusters_from_cpuinfo(text_of("galaxy-a54"), "aarch64", frequencies)
     assert [c.core for c in clusters] == ["Cortex-A78", "Cortex-A55"]
     assert clusters[0].max_frequency_hz == 2_400_000_000
+    (odd, _) = clusters_from_cpuinfo(text_of("galaxy-a54"), "aarch64", dict.fromkeys(range(8), 1))
+    assert odd.max_frequency_hz is None, "a kernel that tells nonsense"
 
 
 def test_x86() -> None:

@@ -129,6 +129,18 @@ def test_a_broken_profile_of_ones_own_does_not_hide_the_others(
     for ask in (lambda: load_target("broken"), list_targets):
         with pytest.raises(UsageError, match=r"broken\.toml, line 1: not valid TOML"):
             ask()
+    wrong = _copy(folder, "wrong")
+    wrong.write_text(wrong.read_text().replace("count = 4", "count = 0"))
+    taken = _copy(folder, "taken")
+    taken.write_text(taken.read_text().replace('title = "', 'aliases = ["rpi4"]\ntitle = "'))
+    _copy(folder, "mine")
+    told: list[str] = []
+    found = list_targets(lambda error: told.append(error.message))
+    assert {profile.name for profile in found} == {*SHIPPED, "mine"}
+    assert len(told) == 3
+    unread, double, zero = told
+    assert "broken.toml, line 1" in unread and "two profiles are called 'rpi4'" in double
+    assert "wrong.toml, line" in zero and "'cpu.clusters[0].count'" in zero
 
 
 def test_two_profiles_of_one_name_are_refused(
@@ -156,6 +168,12 @@ def test_two_profiles_of_one_name_are_refused(
             "[limits]",
             '[[accelerators]]\nid = "x"\n[limits]',
             r"'accelerators\[0\].name' is missing",
+        ),
+        (
+            "max_frequency_hz = 2_400_000_000",
+            "max_frequency_hz = 2400",
+            r"'cpu.clusters\[0\].max_frequency_hz': a clock in Hz is wanted, at least 1000000 "
+            r"\(1 MHz\), not 2400",
         ),
         ("\nnotes", '\ndefault_accelerator = "npu"\nnotes', "default_accelerator is 'npu', which"),
     ],
