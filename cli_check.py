@@ -12,6 +12,7 @@ from .cli_common import AllowFallback, Ask, Json, State, Target, progress, show
 from .errors import EdgewrightError, UsageError
 
 if TYPE_CHECKING:
+    from .targets.facts import ModelFacts
     from .targets.finding import CheckResult
     from .targets.profile import TargetProfile
 
@@ -89,19 +90,35 @@ def check(
     from .targets.load import load_target
 
     _refuse_two_forms(json=as_json, sarif=as_sarif, junit=as_junit)
-    if accelerator == "none" and allow_fallback is not None:
-        raise UsageError(
-            "--accelerator none leaves nothing to --allow-fallback: all of it runs on the CPU"
-        )
     profile_of_target = load_target(target)
+    if allow_fallback is not None:
+        _refuse_fallback_from_nothing(profile_of_target, accelerator)
     options = CheckOptions(runtime, accelerator, allow_fallback, ask, ask_cpu=True)
-    result = run_check(inspect_model(model), profile_of_target, options)
+    facts = inspect_model(model)
+    result = run_check(facts, profile_of_target, options)
     if calibration is not None:
-        result = _with_saturation(result, model, calibration, project)
+        result = _with_saturation(result, facts, calibration, project)
     form = "sarif" if as_sarif else "junit" if as_junit else None
     _show_check(result, model, profile_of_target, as_json=as_json, form=form)
     if not result.compatible:
         raise typer.Exit(1)
+
+
+def _refuse_fallback_from_nothing(profile: TargetProfile, accelerator: str | None) -> None:
+    """That there is an accelerator from which work can fall back."""
+    from .targets.check_options import chosen_accelerator
+
+    if accelerator == "none":
+        raise UsageError(
+            "--accelerator none leaves nothing to --allow-fallback: all of it runs on the CPU"
+        )
+    if chosen_accelerator(profile, accelerator) is None:
+        names = ", ".join(each.id for each in profile.accelerators)
+        raise UsageError(
+            f"--allow-fallback: {profile.name} promises no accelerator, and none is chosen: all of "
+            "it runs on the CPU",
+            hint=f"choose one: --accelerator {names}" if names else "leave --allow-fallback out",
+        )
 
 
 def _refuse_two_forms(**forms: bool) -> None:
@@ -142,23 +159,26 @@ def _show_check(
 
 
 def _with_saturation(
-    result: CheckResult, model: Path, calibration: str, project: Path | None
+    result: CheckResult, facts: ModelFacts, calibration: str, project: Path | None
 ) -> CheckResult:
     """The result with what saturating sums cost on the user's data, where there are such."""
+    from .exporters.artifact import Port
     from .exporters.request import DataOptions
     from .exporters.saturation.drop import saturation_drop
     from .exporters.saturation.finding import has_saturation, with_drop
     from .project import told_beside
 
-    if not has_saturation(result):
-        print("no sums of this model saturate on the device: nothing to emulate", file=sys.stderr)
-        return result
     told, _ = told_beside(project)
     data = DataOptions(
         calibration=calibration,
         preprocessing=told.images,
         scale=told.scale,
     )
+    if not has_saturation(result):
+        # Data that can't be read are a mistake, needed or not.
+        data.open(calibration, [Port(spec.name, spec) for spec in facts.inputs])
+        print("no sums of this model saturate on the device: nothing to emulate", file=sys.stderr)
+        return result
     with progress() as listener:
-        drop = saturation_drop(model, data, listener.on_host)
+        drop = saturation_drop(facts.path, data, listener.on_host)
     return with_drop(result, drop)

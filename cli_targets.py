@@ -119,8 +119,11 @@ def validate_target(
 
 
 def _complete_targets(incomplete: str) -> list[str]:
+    before, comma, last = incomplete.rpartition(",")
+    named = before.split(",")
     everything = ["all"] if "all".startswith(incomplete) else []
-    return [*everything, *complete_target(incomplete)]
+    found = [name for name in complete_target(last) if name not in named]
+    return [*everything, *(f"{before}{comma}{name}" for name in found)]
 
 
 @targets_app.command("rank")
@@ -160,6 +163,11 @@ def rank_targets(
         found = [load_target(name) for name in dict.fromkeys(names) if name]
     if not found:
         raise UsageError("no target is named", hint="give --targets all, or names")
+    if allow_fallback is not None and not any(each.default_accelerator for each in found):
+        raise UsageError(
+            "--allow-fallback: none of these devices promises an accelerator",
+            hint="leave it out, or `edgewright check --accelerator` one of them",
+        )
     ranked = rank(inspect_model(model), found, CheckOptions(allow_fallback=allow_fallback, ask=ask))
     document = {
         "schema_version": 1,

@@ -145,9 +145,21 @@ def test_check_emulates_saturation_on_the_users_data(
     assert told and "emulated on" in told[0]["reason"] and "SQNR" in told[0]["reason"]
     nothing = cli("check", MODEL, "-t", avx2, "--no-ask", *data)
     assert nothing.code == 0 and "nothing to emulate" in nothing.err
-    cli.refuses(
-        "check", wide, "-t", avx2, "--no-ask", "--calibration", "none.npz", saying="no such file"
-    )
+    (tmp_path / "torn.npz").write_bytes(Path(data[1]).read_bytes()[:2000])
+    for model in (wide, MODEL):
+        for name, why in (("none.npz", "no such file"), (tmp_path / "torn.npz", "torn.npz")):
+            cli.refuses("check", model, "-t", avx2, "--no-ask", "--calibration", name, saying=why)
+
+
+def test_a_fallback_needs_an_accelerator_to_fall_back_from(cli: Cli) -> None:
+    share = ("--no-ask", "--allow-fallback", "0.1")
+    told = cli.refuses("check", MODEL, "-t", "imx-8m-plus", *share, saying="promises no accel")
+    assert "--accelerator npu" in told.err
+    told = cli.refuses("check", MODEL, "-t", "raspberry-pi-5", *share, saying="promises no accel")
+    assert "leave --allow-fallback out" in told.err
+    cli.refuses("targets", "rank", MODEL, "-t", "raspberry-pi-5", *share, saying="none of these")
+    assert cli("targets", "rank", MODEL, "-t", "raspberry-pi-5,coral", *share).code == 0
+    assert cli("check", MODEL, "-t", "imx-8m-plus", "--accelerator", "npu", *share).code == 1
 
 
 def test_check_as_sarif_and_junit(cli: Cli) -> None:
@@ -179,11 +191,22 @@ def test_the_list_fits_80_columns_and_knows_what_is_yours(
     assert "yours" in told[told.index("my-pi") :].split("├")[0]
 
 
+CORAL = ("check", "m.tflite", "--target", "coral")
+RANK = ("targets", "rank", "m.tflite", "--targets")
+
+
 @pytest.mark.parametrize(
-    ("option", "found"), [("--runtime", "tflite_runtime"), ("--accelerator", "edge-tpu none")]
+    ("typed", "found"),
+    [
+        ((*CORAL, "--runtime", ""), "tflite_runtime"),
+        ((*CORAL, "--accelerator", ""), "edge-tpu none"),
+        ((*RANK, "al"), "all alif-ensemble-e7"),
+        ((*RANK, "coral-dev-board,al"), "coral-dev-board,alif-ensemble-e7"),
+        ((*RANK, "pixel-8,pixel-9,pixel-"), "pixel-8,pixel-9,pixel-6"),
+    ],
 )
-def test_completion_knows_the_device(option: str, found: str) -> None:
-    words = ["edgewright", "check", "m.tflite", "--target", "coral", option, ""]
+def test_completion_knows_the_device(typed: tuple[str, ...], found: str) -> None:
+    words = ["edgewright", *typed]
     environment = {
         **os.environ,
         "_EDGEWRIGHT_COMPLETE": "complete_bash",
