@@ -9,7 +9,7 @@ import contextlib
 import errno
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 
 import typer
 
@@ -17,6 +17,7 @@ from . import __version__
 from .cli_check import check
 from .cli_common import (
     DryRun,
+    Form,
     Format,
     Json,
     Layout,
@@ -33,6 +34,7 @@ from .cli_common import (
 )
 from .cli_devices import devices_app
 from .cli_explain import explain
+from .cli_failure import failure_document
 from .cli_inspect import inspect
 from .cli_profile import check_output, show_runs
 from .cli_quantize import add_commands
@@ -522,10 +524,11 @@ _INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Runs the command line; every error becomes one message and an exit code here."""
-    State.debug, State.as_json = False, "--json" in sys.argv
+    State.debug = False
+    State.form = next((form for form in get_args(Form) if f"--{form}" in sys.argv), None)
     State.out = sys.stdout
-    # With --json nothing else may reach standard output, whatever the user's own code prints.
-    apart = contextlib.redirect_stdout(sys.stderr) if State.as_json else contextlib.nullcontext()
+    # Beside a document nothing may reach standard output, whatever the user's own code prints.
+    apart = contextlib.redirect_stdout(sys.stderr) if State.form else contextlib.nullcontext()
     try:
         with apart:
             code = app(standalone_mode=False)
@@ -571,12 +574,10 @@ def _fail(error: Exception, message: str, hint: str | None, code: int) -> NoRetu
         import traceback
 
         traceback.print_exception(error)
-    if State.as_json:
-        import json
-
-        body = {"type": type(error).__name__, "message": message, "hint": hint, "exit_code": code}
+    if State.form is not None:
+        document = failure_document(State.form, type(error).__name__, message, hint, code)
         with contextlib.suppress(OSError):  # the error may be that nothing can be written
-            print(json.dumps({"schema_version": 1, "error": body}, indent=2), file=State.out)
+            print(document, file=State.out)
     from .terminal import harmless
 
     kind = "device error" if isinstance(error, DeviceError) else "error"

@@ -23,6 +23,7 @@ Format = Literal["onnx", "tflite"]
 Precision = Literal["auto", "float32", "float16", "int8", "int8-dynamic", "int8-weights", "int4"]
 Layout = Literal["nchw", "nhwc"]
 Mode = Literal["quick", "release"]
+Form = Literal["json", "sarif", "junit"]
 RuntimeName = Literal["onnxruntime", "ai_edge_litert", "tflite_runtime"]
 
 
@@ -76,7 +77,8 @@ class State:
     """What main() has to know of the command that failed."""
 
     debug = False
-    as_json = False
+    #: What the one document on standard output has to be; None: text for people.
+    form: Form | None = None
     out = sys.stdout
 
 

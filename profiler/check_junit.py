@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from junitparser import Failure, JUnitXml, TestCase, TestSuite
+from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
 from ..targets.codes import CODES
 from ..targets.finding import CheckResult, Finding
@@ -42,6 +42,25 @@ def junit_document(result: CheckResult, model: Path, target: str) -> str:
         suite.add_testcase(case)
     if not groups:
         suite.add_testcase(TestCase("no findings", classname=f"edgewright.{target}"))
+    return _written(suite)
+
+
+def junit_failure(kind: str, message: str, hint: str | None) -> str:
+    """One suite with one test, in error: the check came to no result.
+
+    Args:
+        kind: the type of the error.
+    """
+    error = Error(_NO_XML.sub("�", message), kind)
+    error.text = _NO_XML.sub("�", hint or "")
+    case = TestCase("check", classname="edgewright")
+    case.result = [error]
+    suite = TestSuite("edgewright")
+    suite.add_testcase(case)
+    return _written(suite)
+
+
+def _written(suite: TestSuite) -> str:
     document = JUnitXml("edgewright check")
     document.add_testsuite(suite)
     content: bytes = document.tostring()

@@ -58,10 +58,33 @@ def sarif_document(result: CheckResult, model: Path, target: str, version: str) 
         for code in codes
     ]
     run = Run(
-        tool=Tool(driver=ToolDriver(name="Edgewright", version=version, rules=rules)),
+        tool=_tool(version, rules),
         results=[_result(finding, codes.index(finding.code), model) for finding in result.findings],
         properties={"target": target, "compatible": result.compatible},
     )
+    return _log(run)
+
+
+def sarif_failure(message: str, hint: str | None, exit_code: int, version: str) -> dict[str, Any]:
+    """A log with one run that came to no result: its invocation says why (section 3.20.14)."""
+    document = _log(Run(tool=_tool(version, []), results=[]))
+    text = message if hint is None else f"{message}. {hint}"
+    # The library knows no notifications of an invocation.
+    document["runs"][0]["invocations"] = [
+        {
+            "executionSuccessful": False,
+            "exitCode": exit_code,
+            "toolExecutionNotifications": [{"level": "error", "message": {"text": text}}],
+        }
+    ]
+    return document
+
+
+def _tool(version: str, rules: list[ReportingDescriptor]) -> Tool:
+    return Tool(driver=ToolDriver(name="Edgewright", version=version, rules=rules))
+
+
+def _log(run: Run) -> dict[str, Any]:
     log = Sarif(schema_uri=_SCHEMA, runs=[run])
     document: dict[str, Any] = log.model_dump(mode="json", by_alias=True, exclude_none=True)
     return document

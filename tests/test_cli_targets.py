@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from clirunner import Cli
 from models import fashion_part
+from sarif_pydantic import Sarif
 
 from edgewright.cli import main
 
@@ -170,6 +172,34 @@ def test_check_as_sarif_and_junit(cli: Cli) -> None:
     done = cli("check", MODEL, "-t", "coral", "--no-ask", "--junit")
     assert done.code == 1 and 'type="no-runtime"' in done.out
     cli.refuses("check", MODEL, "-t", "coral", "--sarif", "--json", saying="exclude each other")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "why"),
+    [
+        (("none.onnx", "-t", "coral"), "UsageError", "none.onnx"),
+        ((MODEL, "-t", "coral", "--no-such"), "NoSuchOption", "--no-such"),
+    ],
+)
+def test_a_check_that_fails_is_one_document(
+    cli: Cli, arguments: tuple[str, ...], kind: str, why: str
+) -> None:
+    for form in ("--json", "--sarif", "--junit"):
+        done = cli.refuses("check", *arguments, form, saying=why)
+        if form == "--junit":
+            (case,) = ElementTree.fromstring(done.out.encode()).iter("testcase")
+            error = case.find("error")
+            assert error is not None and error.get("type") == kind
+            assert why in error.get("message", "")
+        elif form == "--json":
+            assert done.json["error"]["type"] == kind and why in done.json["error"]["message"]
+        else:
+            Sarif.model_validate(done.json)
+            [run] = done.json["runs"]
+            [invocation] = run["invocations"]
+            assert not invocation["executionSuccessful"] and invocation["exitCode"] == 2
+            assert why in invocation["toolExecutionNotifications"][0]["message"]["text"]
+            assert run["results"] == []
 
 
 def test_a_command_in_a_remedy_stays_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 #: Each layer imports from itself and from those before it.
 LAYERS = (
     "errors", "files", "targets", "exporters", "profiler", "project", "pipeline", "terminal",
-    "cli_common", "cli_devices", "cli_profile", "cli_runner", "cli_quantize", "cli_runtime",
-    "cli_inspect", "cli_explain", "cli_check", "cli_targets", "cli",
+    "cli_common", "cli_failure", "cli_devices", "cli_profile", "cli_runner", "cli_quantize",
+    "cli_runtime", "cli_inspect", "cli_explain", "cli_check", "cli_targets", "cli",
 )  # fmt: skip
 HEAVY = ("numpy", "onnx", "onnxruntime", "ai_edge_litert", "litert_quantizer", "torch", "scipy")
 
