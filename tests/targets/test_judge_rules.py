@@ -126,15 +126,15 @@ def test_cuda_kernels_end_where_onnx_changes_the_operator() -> None:
 
 
 def test_vela_takes_large_strides_only_where_its_rules_say_so() -> None:
-    valid = {"stride_w": 4, "stride_h": 4, "padding": "VALID", "dilation_w_factor": 1}
-    valid["dilation_h_factor"] = 1
-    for padding, answer in (("VALID", "yes"), ("SAME", "no")):
+    steps = {"stride_w": 4, "stride_h": 4, "dilation_h_factor": 1}
+    # A window of one pixel pads nothing, whichever padding is said.
+    for padding, dilation, answer in (("VALID", 1, "yes"), ("SAME", 1, "yes"), ("VALID", 2, "no")):
         verdict = _judge(
             "ethos-u55",
             "CONV_2D",
             (1, 8, 8, 3),
             weights="int8",
-            attributes={**valid, "padding": padding},
+            attributes={**steps, "padding": padding, "dilation_w_factor": dilation},
         )
         assert verdict.answer == answer, verdict
     assert _judge("ethos-u55", "ABS", (1, 3), "float32").code == "not-full-integer"
