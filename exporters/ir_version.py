@@ -8,6 +8,9 @@ from typing import Any
 import onnx
 from onnx import helper
 
+from ..targets.onnx_file import dtype_name
+from ..targets.versions import IR_VERSION_OF_TYPE
+
 #: The oldest that is written: since then initializers need not be inputs.
 _OLDEST = 4
 
@@ -32,17 +35,7 @@ _FIELDS: dict[str, int] = {
     "onnx.NodeProto.device_configurations": 11,
 }
 
-#: Element types (by their number in TensorProto.DataType, since the oldest `onnx` package that will
-#: do has no names for the last) that ONNX Runtime's own operators take in any opset.
-_TYPES: dict[int, int] = {
-    **dict.fromkeys(range(17, 21), 9),  # FLOAT8E4M3FN to FLOAT8E5M2FNUZ
-    **dict.fromkeys((21, 22), 10),  # UINT4, INT4
-    23: 11,  # FLOAT4E2M1
-    24: 12,  # FLOAT8E8M0
-    **dict.fromkeys((25, 26), 13),  # UINT2, INT2
-    **dict.fromkeys((27, 28), 14),  # FLOAT6E2M3, FLOAT6E3M2
-}
-
+#: Where element types stand; ONNX Runtime's own operators take new ones in any opset.
 _TYPE_FIELDS = frozenset({"onnx.TensorProto.data_type", "onnx.TypeProto.Tensor.elem_type"})
 
 
@@ -66,7 +59,7 @@ def _versions(message: Any) -> Iterator[int]:
         if field.full_name in _FIELDS:
             yield _FIELDS[field.full_name]
         if field.full_name in _TYPE_FIELDS:
-            yield _TYPES.get(value, 0)
+            yield IR_VERSION_OF_TYPE.get(dtype_name(value), 0)
         if field.message_type is not None:
             for part in (value,) if hasattr(value, "ListFields") else value:
                 yield from _versions(part)

@@ -11,6 +11,7 @@ from .profile import READERS, READS, Runtime, TargetProfile
 from .remedies import in_ir_version, in_opset
 from .support_files import compiler_of, kernels_of
 from .versions import (
+    IR_VERSION_OF_TYPE,
     MAX_IR_VERSION,
     MAX_OPSET,
     at_least,
@@ -72,13 +73,16 @@ def ir_version(facts: ModelFacts, profile: TargetProfile) -> Iterator[Finding]:
         return
     most = newest_at(MAX_IR_VERSION, runtime.min_version)
     if most is not None and facts.ir_version > most:
+        dtypes = {tensor.dtype for graph in facts.graphs for tensor in graph.tensors}
+        late = sorted(name for name in dtypes if IR_VERSION_OF_TYPE.get(name, 0) > most)
+        rewrite = f"write it as IR version {most}: {in_ir_version(facts, most)}"
+        others = f"the older version has no {', '.join(late)}: take another precision"
         yield Finding(
             severity="error",
             code="ir-version-too-new",
             reason=f"the file has IR version {facts.ir_version}; onnxruntime "
             f"{runtime.min_version}, the oldest assumed for this device, reads up to {most}",
-            remedy=f"write it as IR version {most}: {in_ir_version(facts, most)}; or use a newer "
-            "onnxruntime there",
+            remedy=f"{others if late else rewrite}; or use a newer onnxruntime there",
         )
 
 

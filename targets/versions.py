@@ -37,6 +37,22 @@ MAX_IR_VERSION: dict[str, int] = {
     "1.32": 14,
 }
 
+#: Element type -> the version of the ONNX file format that brought it (comments of onnx.proto).
+IR_VERSION_OF_TYPE: dict[str, int] = {
+    "float8_e4m3fn": 9,
+    "float8_e4m3fnuz": 9,
+    "float8_e5m2": 9,
+    "float8_e5m2fnuz": 9,
+    "uint4": 10,
+    "int4": 10,
+    "float4_e2m1fn": 11,
+    "float8_e8m0fnu": 12,
+    "uint2": 13,
+    "int2": 13,
+    "float6_e2m3fn": 14,
+    "float6_e3m2fn": 14,
+}
+
 #: LiteRT version -> the newest TensorFlow version whose operators it has all. Tried with the
 #: wheels, on operators of which runtime_version.cc of the LiteRT converter names the version.
 _LITERT_AS_TENSORFLOW: dict[str, str] = {

@@ -186,6 +186,24 @@ def test_ir_version_too_new(tmp_path: Path) -> None:
     assert list(finding) == ["ir-version-too-new"]
     assert finding["ir-version-too-new"].severity == "error"
     assert found(facts, device("asimd", runtimes={"onnxruntime": "1.18"})) == {}
+    assert "write it as IR version 9" in finding["ir-version-too-new"].remedy
+
+
+def test_an_ir_version_that_a_type_needs_is_not_written_older(tmp_path: Path) -> None:
+    stored = helper.make_tensor("w", TensorProto.INT4, [2], [1, 2])
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s"], ["d"], domain="com.microsoft"),
+        helper.make_node("Add", ["x", "d"], ["y"]),
+    ]
+    scale = helper.make_tensor("s", TensorProto.FLOAT, [], [0.5])
+    io = [value("x", [2])], [value("y", [2])]
+    facts = inspect_model(
+        save(tmp_path / "m.onnx", nodes, *io, [stored, scale], ir_version=10,
+             domains=["com.microsoft"])
+    )  # fmt: skip
+    old = found(facts, device("asimd", runtimes={"onnxruntime": "1.17"}))
+    told = old["ir-version-too-new"].remedy
+    assert "has no int4" in told and "write it" not in told
 
 
 def followed(remedy: str, folder: Path) -> ModelFacts:
