@@ -336,7 +336,12 @@ class _Measurement:
             waited, theirs = True, False
             self.transport.run(["mkdir", "-p", "--", self.directory])
             self.transport.push(path, f"{self.directory}/job.json")
-            agent.ask(*begin_words)
+            if not agent.ask(*begin_words, "--new").get("started"):
+                # Begun before the answer got lost, or by a second process just now.
+                theirs = True
+                self.find(agent)
+                theirs = False
+                agent.ask(*begin_words)
 
         self.patiently(prepare)
         try:

@@ -126,11 +126,16 @@ def take_over(directory: str, owner: Json) -> None:
             os.close(lock)
 
 
-def start(directory: str, owner: Json) -> Json:
-    """Starts the measurement, or says that it runs or is finished."""
+def start(directory: str, owner: Json, new: bool = False) -> Json:
+    """Starts the measurement, or says that it runs or is finished.
+
+    Args:
+        new: leave one that is there to whoever owns it.
+    """
     state = state_of(directory)
     if state in ("running", "finished"):
-        take_over(directory, owner)
+        if not new:
+            take_over(directory, owner)
         return {"state": state, "started": False}
     with open(directory + "/job.json", encoding="utf-8") as handle:
         job: Json = json.load(handle)
@@ -141,6 +146,9 @@ def start(directory: str, owner: Json) -> Json:
         lock = take_lock(directory, owner)
     except Refusal as refusal:
         if refusal.error["holder"].get("run") == os.path.basename(directory):
+            # Another process starts it at this moment.
+            while state_of(directory) == "queued" and is_locked(lock_path(directory)):
+                time.sleep(0.02)
             return {"state": "running", "started": False}
         raise
     with contextlib.suppress(FileNotFoundError):

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name).add_argument("directory", type=os.path.abspath)
     commands.choices["poll"].add_argument("--since", type=int, default=0)
     commands.choices["start"].add_argument("--owner", type=json.loads, default={})
+    commands.choices["start"].add_argument("--new", action="store_true")
     commands.choices["run"].add_argument("--lock-fd", type=int)
     return parser
 
@@ -95,7 +96,7 @@ def _adopt(given: argparse.Namespace) -> Json:
 def _start(given: argparse.Namespace) -> Json:
     from .jobs import start
 
-    return start(given.directory, given.owner)
+    return start(given.directory, given.owner, given.new)
 
 
 def _poll(given: argparse.Namespace) -> Json:

@@ -473,6 +473,31 @@ def test_two_processes_of_one_user_each_get_a_result(base: Path, tmp_path: Path)
     assert list((base / "runs").iterdir()) == []
 
 
+def test_two_processes_that_begin_at_the_same_moment(base: Path, tmp_path: Path) -> None:
+    path = matmul(tmp_path / "m.onnx")
+    others: list[subprocess.Popen[str]] = []
+
+    class Overtaken(LocalTransport):
+        def push(self, local: Path, remote: str, *others_: Any, **options: Any) -> None:
+            if remote.endswith("/job.json") and not others:
+                others.append(host(path, base, "SECONDS"))
+            super().push(local, remote, *others_, **options)
+
+    said: list[str] = []
+    second = measure(
+        Overtaken(),
+        [measured(path)],
+        settings(base, SECONDS),
+        lambda event: said.append(event.message),
+    )
+    [first] = others
+    _, errors = first.communicate(timeout=30)
+    assert first.returncode == 0, errors
+    assert any(f"process {first.pid} there) has been measuring m for" in told for told in said)
+    assert only_run(second).correctness.status == "passed"
+    assert list((base / "runs").iterdir()) == []
+
+
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_busy_device_is_waited_for(base: Path, tmp_path: Path, ends: bool) -> None:
     base.mkdir()
