@@ -23,11 +23,27 @@ from hypothesis import HealthCheck, settings
 REQUIRE_DEVICES = "EDGEWRIGHT_REQUIRE_DEVICES"
 """Set to 1 where every device is expected to be there: a missing one fails its tests."""
 
+_WITH_BOARDS = ("test_devices_virt", "test_faults_boards", "test_raspi3b")
+
 # How long an example takes is a matter of what else the machine does.
 settings.register_profile(
     "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("unhurried")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may run side by side (`-n 2`): everything, but whole boards one after another.
+
+    They take longest and come first, then the other devices, so that no worker is left alone with
+    them at the end.
+    """
+    boards = [item for item in items if item.path.stem in _WITH_BOARDS]
+    for item in boards:
+        item.add_marker(pytest.mark.xdist_group("boards"))
+    devices = {item.path for item in items if item.get_closest_marker("device")}
+    items.sort(key=lambda item: (item not in boards, item.path not in devices))
 
 
 @pytest.hookimpl(wrapper=True)
