@@ -99,8 +99,8 @@ def _copied(
             "on this file as it is",
         )
     with written_whole(destination) as temporary:
-        if source.kind == "onnx":
-            _copy_onnx(facts, temporary)
+        if facts.external_data:
+            _embed_weights(source.file, temporary)
         else:
             shutil.copyfile(source.file, temporary)
         draft = _artifact(inspect_model(temporary), temporary, source.spec)
@@ -130,24 +130,16 @@ def _refuse_without_numbers(artifact: Artifact, samples: Sequence[Sample], words
             )
 
 
-def _copy_onnx(facts: ModelFacts, destination: Path) -> None:
-    """One file holds all from here on, in a version of the format that old runtimes read."""
+def _embed_weights(source: Path, destination: Path) -> None:
+    """One file holds all from here on: what is pushed and hashed is what is run."""
     import onnx
 
-    from .ir_version import oldest_ir_version
-
-    model = onnx.load(str(facts.path))
-    oldest = oldest_ir_version(model)
-    if oldest >= model.ir_version and not facts.external_data:
-        shutil.copyfile(facts.path, destination)
-        return
-    model.ir_version = min(oldest, model.ir_version)
+    model = onnx.load(str(source))
     try:
-        # What is pushed and hashed is what is run.
         onnx.save(model, str(destination))
     except ValueError as error:
         # protobuf's limit for one message.
-        raise ConversionError(f"{facts.path} is over 2 GB with its weights in one file") from error
+        raise ConversionError(f"{source} is over 2 GB with its weights in one file") from error
 
 
 def _artifact(facts: ModelFacts, path: Path, made_from: str) -> Artifact:

@@ -50,6 +50,9 @@ T = TypeVar("T")
 
 #: How long past its own deadline a measurement may hang before it is ended from here.
 GRACE_S = 120.0
+
+#: States of a measurement that runs no more.
+_ENDED = ("stale", "finished")
 RESUME_HINT = (
     "the measurement goes on there: the same command picks it up; with --resume it starts none anew"
 )
@@ -322,7 +325,12 @@ class _Measurement:
         path.write_text(json.dumps(job), encoding="utf-8")
 
         def prepare() -> None:
-            if found["state"] != "absent":
+            # What is queued may be another process's, which begins it at this moment. That one may
+            # also have cleared away what was found: it is looked at anew.
+            if found["state"] not in _ENDED:
+                return
+            now = self.find(agent)
+            if now["state"] in _ENDED and not self.is_wanted(now):
                 agent.ask("stop", self.directory)
                 remove(self.transport, self.directory)
 
@@ -343,7 +351,7 @@ class _Measurement:
                 theirs = False
                 agent.ask(*begin_words)
 
-        self.patiently(prepare)
+        self.when_free(lambda: self.patiently(prepare))
         try:
             self.when_free(lambda: self.patiently(begin))
         except EdgewrightError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,20 +213,11 @@ def test_a_torch_module_becomes_an_artifact_that_was_compared(tmp_path: Path) ->
     assert np.allclose(2 * once, twice)
 
 
-def test_an_onnx_file_is_written_in_the_oldest_format_that_has_all_of_it(tmp_path: Path) -> None:
+def test_an_onnx_file_is_copied_byte_for_byte(tmp_path: Path) -> None:
     model = onnx.load(matmul_net(tmp_path / "net.onnx"))
     model.ir_version = 12
-    model.metadata_props.add(key="author", value="a person")
     onnx.save(model, tmp_path / "new.onnx")
-    made, (samples, _) = make_float_artifact(
+    made, _ = make_float_artifact(
         parse_source(str(tmp_path / "new.onnx")), "onnx", tmp_path / "out"
     )
-    written = onnx.load(made.path)
-    assert (model.opset_import[0].version, written.ir_version) == (17, 8)
-    before = LoadedArtifact(replace(made, path=tmp_path / "new.onnx"))
-    for one, other in zip(
-        LoadedArtifact(made).run(samples[0].inputs), before.run(samples[0].inputs), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-    written.ir_version = 12
-    assert written == model
+    assert made.path.read_bytes() == (tmp_path / "new.onnx").read_bytes()

@@ -87,11 +87,12 @@ def judged(*devices: str) -> tuple[Judged, ...]:
 
 
 def printed(shown: RenderableType, width: int) -> str:
-    """As `show` prints it; no line is wider than the terminal."""
+    """As `show` prints it; no line is wider than the terminal, but for commands to be copied."""
     console = Console(width=width, file=StringIO(), highlight=False, markup=False)
-    console.print(shown)
+    console.print(shown, crop=False)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    assert max(map(len, text.splitlines())) <= width, text
+    lines = [line for line in text.splitlines() if ": edgewright " not in line]
+    assert max(map(len, lines)) <= width, text
     return text
 
 
