@@ -245,7 +245,7 @@ def test_checks_are_whole(width: int) -> None:
         assert finding.reason in text
         assert f"-> {finding.remedy}" in text
         assert all(name in text for name in finding.nodes)
-    assert "fit Google Coral Dev Board (1 GB): 1 error, 1 warning" in text
+    assert "does not fit Google Coral Dev Board (1 GB): 2 errors" in text
     assert all(need.told in text for need in result.needs) and len(result.needs) == 2
     for placement in result.placements:
         assert f"tabled: {placement.judged_for}" in text
