@@ -237,6 +237,8 @@ def test_checks_are_whole(width: int) -> None:
     """Reasons and remedies are wrapped, not cropped; what is named stays in one piece."""
     coral = load_target("coral-dev-board")
     making = Making()
+    for name in ("in", "mid", "out"):
+        making.tensor(name, dtype="int8")
     making.node("X", ["in"], ["mid"], macs=10)
     making.node("X", ["mid"], ["out"], macs=10)
     result = check(model(making.graph(("in",), ("out",))), coral, CheckOptions(ask=False))
@@ -245,7 +247,7 @@ def test_checks_are_whole(width: int) -> None:
         assert finding.reason in text
         assert f"-> {finding.remedy}" in text
         assert all(name in text for name in finding.nodes)
-    assert "does not fit Google Coral Dev Board (1 GB): 2 errors" in text
+    assert "fit Google Coral Dev Board (1 GB): 1 error, 1 warning" in text
     assert all(need.told in text for need in result.needs) and len(result.needs) == 2
     for placement in result.placements:
         assert f"tabled: {placement.judged_for}" in text
