@@ -158,7 +158,10 @@ class TestPerChannel:
         hnp.arrays(
             np.float32,
             st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 20)),
-            elements=st.floats(-(2.0**60), 2.0**60, width=32),
+            # Smaller ones may vanish beside the channel's largest, and count as 0 then.
+            elements=st.floats(-(2.0**60), 2.0**60, width=32).filter(
+                lambda value: value == 0 or abs(value) > 2.0**-60
+            ),
         )
     )
     @settings(max_examples=60, deadline=None)
