@@ -38,36 +38,34 @@ def contradiction(graphs: Iterable[GraphFacts]) -> str | None:
     return None
 
 
-def _conv(node: Node, shapes: list[Shape], data: int, weights: int, bias: int) -> Iterator[str]:
-    """[batch, channels, ...] with [outputs, channels / group, ...]."""
+def _conv(
+    node: Node,
+    shapes: list[Shape],
+    data: int,
+    weights: int,
+    bias: int,
+    *,
+    transposed: bool = False,
+) -> Iterator[str]:
+    """[batch, channels, ...] with [outputs, channels / group, ...].
+
+    Of a transposed convolution the weights are [channels, outputs / group, ...].
+    """
     x, w = shapes[data], shapes[weights]
     if x is None or w is None or len(w) < 2:
         return
     if len(x) != len(w):
-        yield _ranks(x, w)
+        yield f"its input has {len(x)} dimensions, and its weights have {len(w)}"
         return
     group = _group(node)
-    yield from _other("channels", x[1], None if w[1] is None else w[1] * group)
-    if w[0] is not None and w[0] % group:
-        yield f"{w[0]} outputs in {group} groups"
+    whole, parts = w[0], None if w[1] is None else w[1] * group
+    channels, outputs = (whole, parts) if transposed else (parts, whole)
+    yield from _other("channels", x[1], channels)
+    what, divided = ("channels", x[1]) if transposed else ("outputs", outputs)
+    if divided is not None and divided % group:
+        yield f"{divided} {what} in {group} groups"
     yield from _kernel(node, w)
-    yield from _bias(shapes[bias], w[0])
-
-
-def _conv_transpose(node: Node, shapes: list[Shape]) -> Iterator[str]:
-    """[batch, channels, ...] with [channels, outputs / group, ...]."""
-    x, w = shapes[0], shapes[1]
-    if x is None or w is None or len(w) < 2:
-        return
-    if len(x) != len(w):
-        yield _ranks(x, w)
-        return
-    group = _group(node)
-    yield from _other("channels", x[1], w[0])
-    if x[1] is not None and x[1] % group:
-        yield f"{x[1]} channels in {group} groups"
-    yield from _kernel(node, w)
-    yield from _bias(shapes[2], None if w[1] is None else w[1] * group)
+    yield from _bias(shapes[bias], outputs)
 
 
 def _gemm(node: Node, shapes: list[Shape]) -> Iterator[str]:
@@ -125,10 +123,6 @@ def _group(node: Node) -> int:
     return group if isinstance(group, int) and group > 0 else 1
 
 
-def _ranks(x: tuple[int | None, ...], w: tuple[int | None, ...]) -> str:
-    return f"its input has {len(x)} dimensions, and its weights have {len(w)}"
-
-
 def _other(what: str, given: int | None, wanted: int | None) -> Iterator[str]:
     if given is not None and wanted is not None and given != wanted:
         yield f"its input has {given} {what}, and its weights are for {wanted}"
@@ -155,7 +149,7 @@ _JUDGES: dict[str, _Judge] = {
     "com.microsoft::FusedConv": lambda node, shapes: _conv(node, shapes, 0, 1, 2),
     "ConvInteger": lambda node, shapes: _conv(node, shapes, 0, 1, _MOST_INPUTS - 1),
     "QLinearConv": lambda node, shapes: _conv(node, shapes, 0, 3, 8),
-    "ConvTranspose": _conv_transpose,
+    "ConvTranspose": lambda node, shapes: _conv(node, shapes, 0, 1, 2, transposed=True),
     "Gemm": _gemm,
     "MatMul": lambda _, shapes: _matmul(shapes, 0, 1),
     "MatMulInteger": lambda _, shapes: _matmul(shapes, 0, 1),
