@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from ..targets import sizes
+
 
 def size_text(size: int) -> str:
-    """Bytes for people, in powers of 1000."""
-    value = float(size)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB"
+    """Bytes for people, in powers of 1000; 'B' is short enough for tables."""
+    return sizes.size_text(size, "B")
 
 
 def time_text(ms: float) -> str:
